@@ -143,6 +143,7 @@ fn a_dry_run_writes_nothing() {
     +   }
     + }
     would write HOME/.codex/hooks.json
+    the hook only observes: it has no `--act`, and the mode of the built-in policy is `observe`
     exit 0
     "#);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -228,7 +229,7 @@ fn the_doctor_says_why_a_hook_does_not_work() {
     });
     assert_snapshot!(faults.join("\n"), @"
     gemini-cli
-      fails  HOME/.gemini/settings.json: the program of the hook is missing; `watchkeeper install gemini-cli` corrects its path
+      fails  HOME/.gemini/settings.json: the program of the hook is missing; `watchkeeper install gemini-cli` corrects it
     exit 1
     gemini-cli
       fails  HOME/.gemini/settings.json: the hook ended with exit status: 0: error: invalid value 'bogus' for '--act <ACTION>'; `watchkeeper install gemini-cli` corrects it
@@ -237,7 +238,7 @@ fn the_doctor_says_why_a_hook_does_not_work() {
       fails  HOME/.gemini/settings.json: the hook for AfterTool is missing; `watchkeeper install gemini-cli` adds it
     exit 1
     gemini-cli
-      fails  HOME/.gemini/settings.json: the settings switch all hooks off
+      fails  HOME/.gemini/settings.json: `hooksConfig.enabled = false` in `HOME/.gemini/settings.json` switches the hook off
     exit 1
     gemini-cli
       fails  HOME/.gemini/settings.json: Unexpected token in object on line 15 column 5; correct the file, and try again
@@ -260,9 +261,11 @@ fn the_doctor_calls_the_hook_and_knows_the_last_call_of_the_client() {
     assert_snapshot!(doctor(), @"
     codex
       works  HOME/.codex/hooks.json: answered in N ms
+             observes only: it has no `--act`, and the mode of the built-in policy is `observe`
              not called yet: Codex runs a new hook only after you have approved it: start `codex` and enter `/hooks`
     opencode
       works  HOME/.config/opencode/plugin/watchkeeper.js: answered in N ms
+             observes only: it has no `--act`, and the mode of the built-in policy is `observe`
              not called yet: only new sessions call it
     exit N
     ");
@@ -279,10 +282,127 @@ fn the_doctor_calls_the_hook_and_knows_the_last_call_of_the_client() {
     assert_snapshot!(doctor(), @"
     codex
       works  HOME/.codex/hooks.json: answered in N ms
+             observes only: it has no `--act`, and the mode of the built-in policy is `observe`
              called last N ago
     opencode
       works  HOME/.config/opencode/plugin/watchkeeper.js: answered in N ms
+             observes only: it has no `--act`, and the mode of the built-in policy is `observe`
              not called yet: only new sessions call it
     exit N
     ");
+}
+
+#[test]
+fn the_hook_gets_the_policy_and_the_state_folder() {
+    let folder = Folder::new();
+    folder.write(
+        "my policy.toml",
+        "version = 1\nextends = [\"builtin:default\"]\n[monitor]\nmode = \"enforce\"\n",
+    );
+    let options = ["--policy", "my policy.toml", "--state-dir", "kept"];
+    let installed = seen(&folder, &[&["install", "cursor"][..], &options].concat());
+    let command = "PROGRAM hook cursor --policy 'HOME/my policy.toml' --state-dir HOME/kept";
+    assert!(installed.contains(command), "{installed}");
+    let project = seen(&folder, &[&["install", "cursor", "--project"][..], &options].concat());
+    let command = "acme-watchkeeper hook cursor --policy 'my policy.toml' --state-dir kept";
+    assert!(project.contains(command), "{project}");
+}
+
+#[test]
+fn the_doctor_says_what_a_hook_may_do() {
+    let folder = Folder::new();
+    seen(&folder, &["install", "claude-code"]);
+    let doctor = || {
+        let text = seen(&folder, &["doctor", "claude-code"]);
+        let (before, after) = text.split_once(" answered in ").unwrap_or((&text, ""));
+        format!("{before}{}", after.split_once(" ms").map_or("", |(_, rest)| rest))
+    };
+    let policies = [
+        "version = 1\nextends = [\"builtin:default\"]\n",
+        "version = 1\nextends = [\"builtin:default\"]\n[monitor]\nmode = \"enforce\"\n",
+        "version = 1\nextends = [\"builtin:default\"]\n[monitor]\nmode = \"enforce\"\n[detectors.repeated_call]\n\
+         levels = [{ at = 4, severity = \"high\", action = \"deny\" }]\n",
+        "version = 1\nextends = [\"builtin:default\"]\n[monitor]\ndry_run = true\n",
+        "version = 1\nextends = [\"nothing\"]\n",
+    ]
+    .map(|policy| {
+        folder.write(".watchkeeper.toml", policy);
+        doctor()
+    });
+    assert_snapshot!(policies.join("\n"), @"
+    claude-code
+      works  HOME/.claude/settings.json:
+             observes only: it has no `--act`, and the mode of HOME/.watchkeeper.toml is `observe`
+             not called yet: only new sessions call it
+    exit 0
+    claude-code
+      works  HOME/.claude/settings.json:
+             observes only: it has no `--act`, and HOME/.watchkeeper.toml has no actions
+             not called yet: only new sessions call it
+    exit 0
+    claude-code
+      works  HOME/.claude/settings.json:
+             not called yet: only new sessions call it
+    exit 0
+    claude-code
+      works  HOME/.claude/settings.json:
+             observes only: `dry_run` in HOME/.watchkeeper.toml
+             not called yet: only new sessions call it
+    exit 0
+    claude-code
+      fails  HOME/.claude/settings.json: the hook lets every call pass, since its policy is not used: HOME/.watchkeeper.toml:2: cannot read `HOME/nothing`: No such file or directory (os error 2)
+    exit 1
+    ");
+}
+
+#[test]
+fn the_doctor_finds_switches_in_other_settings_and_a_second_hook() {
+    let folder = Folder::new();
+    // The user's settings are not those of the project.
+    folder.write("project/.claude/settings.local.json", "{\"disableAllHooks\": true}");
+    let project = folder.path().join("project");
+    let run = |args: &[&str]| {
+        let home = folder.path();
+        let Ran { out, err, status } = Ran::of(
+            program()
+                .current_dir(&project)
+                .env("HOME", home)
+                .env("XDG_STATE_HOME", home.join("state"))
+                .env("PATH", "/usr/bin:/bin")
+                .args(args),
+        );
+        format!("{out}{err}exit {status}").replace(home.to_str().unwrap(), "HOME")
+    };
+    run(&["install", "claude-code"]);
+    run(&["install", "claude-code", "--project"]);
+    assert_snapshot!(run(&["doctor"]), @"
+    claude-code
+      fails  HOME/.claude/settings.json: `disableAllHooks = true` in `HOME/project/.claude/settings.local.json` switches the hook off
+      fails  HOME/project/.claude/settings.json: `disableAllHooks = true` in `HOME/project/.claude/settings.local.json` switches the hook off
+      both hooks run at each call here: `watchkeeper uninstall claude-code --project` removes one
+    exit 1
+    ");
+}
+
+#[test]
+fn the_doctor_runs_nothing_that_a_project_has_chosen() {
+    let folder = Folder::new();
+    let project = folder.path().join("project");
+    folder.write("project/watchkeeper", "#!/bin/sh\ntouch ran\n");
+    let program_file = project.join("watchkeeper");
+    fs::set_permissions(&program_file, fs::Permissions::from_mode(0o755)).unwrap();
+    for (program_name, options) in
+        [("./watchkeeper", ""), ("acme-watchkeeper", " --state-dir here")]
+    {
+        let hook = format!("[{{\"command\": \"{program_name} hook cursor{options}\"}}]");
+        let settings =
+            format!("{{\"hooks\": {{\"preToolUse\": {hook}, \"beforeSubmitPrompt\": {hook}}}}}");
+        folder.write("project/.cursor/hooks.json", &settings);
+        let Ran { out, status, .. } = Ran::of(
+            program().current_dir(&project).env("HOME", folder.path()).args(["doctor", "cursor"]),
+        );
+        assert!(out.contains("was not tested, as it may be anybody's"), "{out}");
+        assert_eq!(status, 1);
+        assert!(!project.join("ran").exists() && !project.join("here").exists());
+    }
 }

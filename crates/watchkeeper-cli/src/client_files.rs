@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::hook::Client;
+use crate::{hook::Client, hook_switches::SettingsFile};
 
 /// The sessions whose client runs a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,17 +52,52 @@ impl Client {
         }
     }
 
-    fn user_file(self) -> &'static Path {
-        Path::new(match self {
+    /// Returns the files whose settings may switch hooks off. Of two, the later one takes
+    /// precedence.
+    pub(crate) fn settings_files(
+        self,
+        project: &Path,
+        variable: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Vec<SettingsFile> {
+        let user = |name: &str| self.user_folder(variable).map(|folder| folder.join(name));
+        let of_project = |name: &str| Some(project.join(name));
+        let (own, managed) = match self {
+            Self::ClaudeCode => (
+                vec![
+                    user("settings.json"),
+                    of_project(".claude/settings.json"),
+                    of_project(".claude/settings.local.json"),
+                ],
+                Some(if cfg!(target_os = "macos") {
+                    "/Library/Application Support/ClaudeCode/managed-settings.json"
+                } else {
+                    "/etc/claude-code/managed-settings.json"
+                }),
+            ),
+            Self::GeminiCli | Self::QwenCode => (
+                vec![self.hooks_file(&Scope::User, variable), of_project(self.project_file())],
+                None,
+            ),
+            Self::Codex => (vec![user("config.toml"), of_project(".codex/config.toml")], None),
+            // No setting is known.
+            Self::CopilotCli | Self::Cursor | Self::Opencode => (Vec::new(), None),
+        };
+        let own = own.into_iter().flatten().map(|path| SettingsFile { path, is_managed: false });
+        let managed = managed.map(|path| SettingsFile { path: path.into(), is_managed: true });
+        own.chain(managed).collect()
+    }
+
+    fn user_file(self) -> &'static str {
+        match self {
             Self::ClaudeCode | Self::GeminiCli | Self::QwenCode => "settings.json",
             Self::Codex | Self::Cursor => "hooks.json",
             Self::CopilotCli => "hooks/watchkeeper.json",
             Self::Opencode => "plugin/watchkeeper.js",
-        })
+        }
     }
 
-    fn project_file(self) -> &'static Path {
-        Path::new(match self {
+    fn project_file(self) -> &'static str {
+        match self {
             Self::ClaudeCode => ".claude/settings.json",
             Self::Codex => ".codex/hooks.json",
             Self::GeminiCli => ".gemini/settings.json",
@@ -70,7 +105,7 @@ impl Client {
             Self::Cursor => ".cursor/hooks.json",
             Self::QwenCode => ".qwen/settings.json",
             Self::Opencode => ".opencode/plugin/watchkeeper.js",
-        })
+        }
     }
 
     /// Returns a step that is left to the user after an installation, if there is one.

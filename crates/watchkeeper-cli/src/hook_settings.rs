@@ -13,7 +13,7 @@ use jsonc_parser::{
 use thiserror::Error;
 use watchkeeper_core::author::make_safe;
 
-pub(crate) use self::command::HookCommand;
+pub(crate) use self::command::{HookCommand, program_name};
 use crate::hook::Client;
 
 /// The seconds after which a client stops waiting for a hook. The hook itself gives up before.
@@ -127,22 +127,6 @@ pub(crate) fn installed(text: &str, client: Client) -> Result<Vec<Installed>, Se
     Ok(found)
 }
 
-/// Returns whether the settings switch all hooks off.
-pub(crate) fn are_hooks_disabled(text: &str) -> Result<bool, SettingsError> {
-    let root = parse(text)?;
-    let settings = root_object(&root)?;
-    let is = |object: &CstObject, name: &str, value: bool| {
-        let literal = object.get(name).and_then(|member| member.value()?.as_boolean_lit());
-        literal.is_some_and(|literal| literal.value() == value)
-    };
-    let in_section = |section: &str, name: &str| {
-        settings.object_value(section).is_some_and(|section| is(&section, name, false))
-    };
-    Ok(is(&settings, "disableAllHooks", true)
-        || in_section("hooksConfig", "enabled")
-        || in_section("tools", "enableHooks"))
-}
-
 /// Removes the hooks of this program from an element of the list of an event. An entry that
 /// contains no other hook is removed as a whole.
 fn remove_from_entry(entry: CstNode, client: Client) {
@@ -166,7 +150,7 @@ fn own_command(hook: &CstNode, client: Client) -> Option<String> {
     let hook = hook.as_object()?;
     let command = hook.get("command").or_else(|| hook.get("bash"))?;
     let command = command.value()?.as_string_lit()?.decoded_value().ok()?;
-    HookCommand::is_own(&command, client).then_some(command)
+    HookCommand::parse(&command, client).map(|_| command)
 }
 
 /// Returns the element of the list of an event, in the form of the client.
@@ -199,7 +183,7 @@ fn byte_order_mark(text: &str) -> &str {
 }
 
 /// Parses JSON with comments and trailing commas, as clients accept it.
-fn parse(text: &str) -> Result<CstRootNode, SettingsError> {
+pub(crate) fn parse(text: &str) -> Result<CstRootNode, SettingsError> {
     let options = ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,
@@ -216,7 +200,7 @@ fn parse(text: &str) -> Result<CstRootNode, SettingsError> {
         .map_err(|err| SettingsError::NotJson(make_safe(&err.to_string())))
 }
 
-fn root_object(root: &CstRootNode) -> Result<CstObject, SettingsError> {
+pub(crate) fn root_object(root: &CstRootNode) -> Result<CstObject, SettingsError> {
     root.object_value_or_create().ok_or_else(|| SettingsError::Unexpected {
         part: "the JSON".to_owned(),
         expected: "an object",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::warn;
 use watchkeeper_core::{Fingerprint, author::make_safe};
+use watchkeeper_delivery::{create_private_folder, open_private_file};
 
 use crate::{
     hook::Client,
@@ -21,6 +22,8 @@ use crate::{
 
 /// The largest file that is edited, in bytes.
 const MAX_FILE: u64 = 4 << 20;
+/// The largest record that is read, in bytes. It has two texts as JSON.
+const MAX_RECORD: u64 = 6 * MAX_FILE;
 /// The attempts to edit a file that others change meanwhile.
 const MAX_ATTEMPTS: usize = 5;
 /// The folder of records in the state folder.
@@ -49,6 +52,8 @@ pub(crate) enum InstallError {
     NoHome,
     #[error("the path of this program is unknown or no UTF-8, so that no client can call it")]
     NoProgram,
+    #[error("{} is no UTF-8, so that no settings can name it", quoted_path(.0))]
+    NotUtf8(PathBuf),
     #[error("cannot read {}", quoted_path(.path))]
     Read { path: PathBuf, source: io::Error },
     #[error("cannot write {}", quoted_path(.path))]
@@ -89,26 +94,7 @@ impl Installation {
 
     /// Reads the file. Returns `None` if there is none.
     pub(crate) fn read(&self) -> Result<Option<String>, InstallError> {
-        let path = || self.file.clone();
-        let failed = |source| InstallError::Read { path: path(), source };
-        let metadata = match fs::metadata(&self.file) {
-            Ok(metadata) => metadata,
-            // A link to a file that does not exist is replaced by nobody.
-            Err(err) if err.kind() == io::ErrorKind::NotFound && !self.file.is_symlink() => {
-                return Ok(None);
-            }
-            Err(err) => return Err(failed(err)),
-        };
-        if !metadata.is_file() {
-            return Err(InstallError::NotAFile(path()));
-        }
-        let mut text = String::new();
-        let file = fs::File::open(&self.file).map_err(failed)?;
-        file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(failed)?;
-        if MAX_FILE < text.len() as u64 {
-            return Err(InstallError::TooLong(path()));
-        }
-        Ok(Some(text))
+        read_settings(&self.file)
     }
 
     /// Adds the hook to the file, or returns the change only if it is `dry`.
@@ -198,7 +184,7 @@ impl Installation {
         };
         let record = Record { before, after: after.clone() };
         let written = serde_json::to_vec(&record).map_err(io::Error::other).and_then(|record| {
-            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            path.parent().map_or(Ok(()), create_private_folder)?;
             replace_file(path, &record)
         });
         if let Err(err) = written {
@@ -208,7 +194,9 @@ impl Installation {
     }
 
     fn load_record(&self) -> Option<Record> {
-        let record = fs::read(self.record.as_ref()?).ok()?;
+        let mut record = Vec::new();
+        let file = open_private_file(self.record.as_ref()?).ok()?;
+        file.take(MAX_RECORD).read_to_end(&mut record).ok()?;
         serde_json::from_slice(&record).ok()
     }
 
@@ -222,6 +210,29 @@ impl Change {
     pub(crate) fn is_any(&self) -> bool {
         self.before != self.after
     }
+}
+
+/// Reads a file with settings. Returns `None` if there is none.
+pub(crate) fn read_settings(path: &Path) -> Result<Option<String>, InstallError> {
+    let failed = |source| InstallError::Read { path: path.to_owned(), source };
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        // A link to a file that does not exist is replaced by nobody.
+        Err(err) if err.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
+            return Ok(None);
+        }
+        Err(err) => return Err(failed(err)),
+    };
+    if !metadata.is_file() {
+        return Err(InstallError::NotAFile(path.to_owned()));
+    }
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(failed)?;
+    if MAX_FILE < text.len() as u64 {
+        return Err(InstallError::TooLong(path.to_owned()));
+    }
+    Ok(Some(text))
 }
 
 #[cfg(test)]

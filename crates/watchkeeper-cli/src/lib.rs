@@ -26,6 +26,8 @@ mod followed_paths;
 mod global;
 mod hook;
 mod hook_settings;
+mod hook_switches;
+mod hook_trial;
 mod installation;
 mod live;
 mod loading;

@@ -1,6 +1,9 @@
 //! The folder in which the program keeps state between its runs.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use watchkeeper_policy::Policy;
@@ -16,8 +19,9 @@ pub(crate) struct StateFolder {
 }
 
 impl StateFolder {
-    pub(crate) fn is_given(&self) -> bool {
-        self.state_dir.is_some()
+    /// Returns the folder of the argument.
+    pub(crate) fn given(&self) -> Option<&Path> {
+        self.state_dir.as_deref()
     }
 
     /// Returns the folder that a person has chosen: the one of the argument, or else of the policy.

@@ -1,46 +1,40 @@
 use std::{
-    env,
-    io::{self, Read as _, Write as _},
-    path::Path,
-    process::{Command, ExitStatus, Stdio},
-    sync::mpsc,
-    thread,
+    env, io,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::{Args, ValueEnum as _};
 use watchkeeper_core::{
-    SignedDuration, Timestamp,
-    author::make_safe,
+    Action, Level, Severity, SignedDuration, Timestamp,
     clock::{Clock as _, SystemClock},
     embed::Registry,
 };
+use watchkeeper_policy::{Mode, Policy};
 
-use super::install::state_folder;
 use crate::{
     causes::with_causes,
     client_files::Scope,
     error::Error,
     global::Global,
     hook::{Client, HookFolder},
-    hook_settings::{HookCommand, are_hooks_disabled, events, installed},
-    installation::Installation,
+    hook_settings::{HookCommand, events, installed},
+    hook_switches::{SettingsFile, off_switch},
+    hook_trial::{TrialError, try_hook},
+    installation::read_settings,
+    loading,
     numbers::duration,
     opencode_plugin,
     output::{Output, Status, Style, quoted_path, safe_path},
+    policy_file::PolicyFile,
     state_folder::StateFolder,
 };
 
-/// The time after which a hook that does not answer is stopped.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest part of an error message that is printed, in bytes.
-const MAX_MESSAGE: u64 = 1 << 10;
-
 /// Test the hooks that clients of agents call
 ///
-/// For each client with a hook of this program: reads its settings, runs the hook as the client
-/// does, with a session that does not exist, and prints when the client called it last. Exits with
-/// status 1 if a hook does not work.
+/// For each client with a hook of this program: reads its settings and the policy of the working
+/// folder, runs the hook as the client does, with a session that does not exist, and prints what
+/// the hook may do and when the client called it last. Exits with status 1 if a hook does not work.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// Clients of agents [default: those with settings on this machine]
@@ -51,6 +45,13 @@ pub(crate) struct Doctor {
     folder: StateFolder,
 }
 
+/// A hook in the settings of a client.
+struct FoundHook {
+    client: Client,
+    file: PathBuf,
+    trust: Trust,
+}
+
 /// The author of a file with settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
@@ -59,21 +60,27 @@ enum Trust {
     Project,
 }
 
-/// A hook that does not work.
+/// A hook that works.
+struct Works {
+    time: Duration,
+    /// The reason for which it carries out no action, if there is one.
+    observes: Option<String>,
+    /// The time at which the client called it last; `None` if it has not.
+    called_at: Option<Timestamp>,
+}
+
+/// The reason for which a hook does not work.
 enum Fault {
     Settings(String),
     MissingEvents(Vec<&'static str>),
-    Disabled,
-    /// A program of a project that is not this one.
-    OtherProgram(String),
-    Start(io::Error),
-    NoAnswer,
-    MissingProgram,
-    Exit {
-        status: ExitStatus,
-        message: String,
+    Disabled {
+        file: PathBuf,
+        switch: String,
     },
-    Answer(String),
+    /// A program of a project that is not this one, or a state folder that a project names.
+    Untrusted(String),
+    Policy(String),
+    Trial(TrialError),
 }
 
 impl Doctor {
@@ -83,10 +90,9 @@ impl Doctor {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
-        let state = state_folder(&self.folder, global, registry, output);
-        let hooks = state.as_deref().map(HookFolder::of);
         let variable = |name: &str| env::var_os(name);
-        let project = Scope::Project(env::current_dir()?);
+        let folder = env::current_dir()?;
+        let project = Scope::Project(folder.clone());
         let has_settings = |client: &Client| {
             client.user_folder(&variable).is_some_and(|folder| folder.is_dir())
                 || client.hooks_file(&project, &variable).is_some_and(|file| file.exists())
@@ -94,32 +100,39 @@ impl Doctor {
         let clients = if self.clients.is_empty() {
             Client::value_variants().iter().copied().filter(has_settings).collect()
         } else {
-            self.clients
+            self.clients.clone()
         };
         let mut status = Status::Success;
         for client in &clients {
-            let called_at = hooks.as_ref().and_then(|hooks| hooks.called_at(*client));
-            writeln!(output.out, "{}", Style::Bold.paint(client.name(), output.styles.out))?;
-            let mut n_hooks = 0;
+            let name = client.name();
+            writeln!(output.out, "{}", Style::Bold.paint(name, output.styles.out))?;
             let of_scope = |scope: &Scope| client.hooks_file(scope, &variable);
             let (user_file, project_file) = (of_scope(&Scope::User), of_scope(&project));
             // In the home folder, both are the same.
             let project_file = project_file.filter(|file| user_file.as_ref() != Some(file));
-            let files = [(user_file, Trust::User), (project_file, Trust::Project)];
-            for (file, trust) in files {
-                let Some(file) = file else { continue };
-                let installation = Installation::new(*client, file, None);
-                let Some(result) = examine(*client, &installation, trust) else { continue };
-                n_hooks += 1;
-                status = status.worse(print(*client, &installation, result, called_at, output)?);
+            let files = [(user_file, Trust::User), (project_file, Trust::Project)].into_iter();
+            let hooks: Vec<_> =
+                files.filter_map(|(file, trust)| FoundHook::read(*client, file?, trust)).collect();
+            let n_hooks = hooks.len();
+            let settings = texts(client.settings_files(&folder, &variable));
+            let off = off_switch(&settings);
+            for (hook, command) in hooks {
+                let result = command.and_then(|command| match &off {
+                    Some((file, switch)) => {
+                        Err(Fault::Disabled { file: file.path.clone(), switch: switch.clone() })
+                    }
+                    None => self.test(&hook, &command, global, registry),
+                });
+                status = status.worse(print(&hook, result, output)?);
             }
-            if let Some(hooks) = &hooks {
-                // The test was no call of the client. It may have stored none, too.
-                let _ = hooks.set_called_at(*client, called_at);
-            }
-            if n_hooks == 0 {
-                let name = client.name();
-                writeln!(output.out, "  no hook: `watchkeeper install {name}` adds it")?;
+            match n_hooks {
+                0 => writeln!(output.out, "  no hook: `watchkeeper install {name}` adds it")?,
+                1 => {}
+                _ => writeln!(
+                    output.out,
+                    "  both hooks run at each call here: `watchkeeper uninstall {name} --project` \
+                     removes one"
+                )?,
             }
         }
         if clients.is_empty() {
@@ -128,39 +141,61 @@ impl Doctor {
         output.out.flush()?;
         Ok(status)
     }
-}
 
-/// Tests the hook in a file, and returns the time of its answer. `None` if there is no hook.
-fn examine(
-    client: Client,
-    installation: &Installation,
-    trust: Trust,
-) -> Option<Result<Duration, Fault>> {
-    let text = match installation.read() {
-        Ok(text) => text?,
-        Err(err) => return Some(Err(Fault::Settings(with_causes(&err)))),
-    };
-    let command = match command(client, &text) {
-        Ok(command) => command?,
-        Err(fault) => return Some(Err(fault)),
-    };
-    let program = HookCommand::program_of(&command, client)?;
-    if trust == Trust::Project && !is_this_program(&program) {
-        return Some(Err(Fault::OtherProgram(program)));
+    fn test(
+        &self,
+        hook: &FoundHook,
+        command: &HookCommand,
+        global: &Global,
+        registry: &Registry,
+    ) -> Result<Works, Fault> {
+        if hook.trust == Trust::Project {
+            require_trusted(command)?;
+        }
+        let given = command.option("--policy").map(Path::new).or(global.policy.as_deref());
+        let file = PolicyFile::find(given).policy;
+        let policy = loading::policy_without_text(&file, registry)
+            .map_err(|err| Fault::Policy(err.summary()))?;
+        let state = command.option("--state-dir").map(PathBuf::from);
+        let state = state.or_else(|| self.folder.path(Some(&policy)));
+        let hooks = state.as_deref().map(HookFolder::of);
+        let called_at = hooks.as_ref().and_then(|hooks| hooks.called_at(hook.client));
+        let time = try_hook(hook.client, command).map_err(Fault::Trial);
+        if let Some(hooks) = &hooks {
+            // The test was no call of the client. It may have stored none, too.
+            let _ = hooks.set_called_at(hook.client, called_at);
+        }
+        let observes = reason_to_observe(command, &policy, &file);
+        Ok(Works { time: time?, observes, called_at })
     }
-    Some(call(client, HookCommand::without_fallback(&command)))
 }
 
-/// Returns whether the program of a hook is a name that the system looks up, or this program.
-fn is_this_program(program: &str) -> bool {
-    let is_same = || Some(Path::new(program).canonicalize().ok()? == env::current_exe().ok()?);
-    !program.contains('/') || is_same().unwrap_or(false)
+impl FoundHook {
+    /// Reads the command line of the hook in a file. `None` if there is no hook.
+    fn read(
+        client: Client,
+        file: PathBuf,
+        trust: Trust,
+    ) -> Option<(Self, Result<HookCommand, Fault>)> {
+        let command = match read_settings(&file) {
+            Ok(text) => command(client, &text?).transpose()?,
+            Err(err) => Err(Fault::Settings(with_causes(&err))),
+        };
+        Some((Self { client, file, trust }, command))
+    }
+
+    /// Returns the command that installs the hook again.
+    fn install(&self) -> String {
+        let project = if self.trust == Trust::Project { " --project" } else { "" };
+        format!("`watchkeeper install {}{project}`", self.client.name())
+    }
 }
 
 /// Returns the command line that a client runs. `None` if there is no hook.
-fn command(client: Client, text: &str) -> Result<Option<String>, Fault> {
+fn command(client: Client, text: &str) -> Result<Option<HookCommand>, Fault> {
     if client == Client::Opencode {
-        return Ok(opencode_plugin::command(text));
+        let command = opencode_plugin::command(text);
+        return Ok(command.and_then(|command| HookCommand::parse(&command, client)));
     }
     let hooks = installed(text, client).map_err(|err| Fault::Settings(err.to_string()))?;
     let Some((_, command)) = hooks.first() else { return Ok(None) };
@@ -169,88 +204,73 @@ fn command(client: Client, text: &str) -> Result<Option<String>, Fault> {
     if !missing.is_empty() {
         return Err(Fault::MissingEvents(missing));
     }
-    if are_hooks_disabled(text).unwrap_or(false) {
-        return Err(Fault::Disabled);
-    }
-    Ok(Some(command.clone()))
+    Ok(HookCommand::parse(command, client))
 }
 
-/// Runs a hook as its client does, and returns the time of its answer.
-fn call(client: Client, command: &str) -> Result<Duration, Fault> {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", command]);
-    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut shell, 0);
-    let start = SystemClock.uptime();
-    let mut hook = shell.spawn().map_err(Fault::Start)?;
-    if let Some(mut stdin) = hook.stdin.take() {
-        // The status of a hook that has ended already is examined below.
-        let _ = stdin.write_all(sample(client).as_bytes());
+/// Refuses what a project may choose, and nobody has checked.
+fn require_trusted(command: &HookCommand) -> Result<(), Fault> {
+    let program = command.program();
+    let is_same = || Some(Path::new(program).canonicalize().ok()? == env::current_exe().ok()?);
+    if program.contains('/') && !is_same().unwrap_or(false) {
+        return Err(Fault::Untrusted(format!("runs {}", quoted_path(Path::new(program)))));
     }
-    let (sender, answers) = mpsc::channel();
-    let streams = (hook.stdout.take(), hook.stderr.take());
-    thread::spawn(move || {
-        let (mut out, mut err) = (String::new(), String::new());
-        let (Some(stdout), Some(stderr)) = streams else { return };
-        // Bytes that are no text count as no answer.
-        let _ = stdout.take(MAX_MESSAGE).read_to_string(&mut out);
-        let _ = stderr.take(MAX_MESSAGE).read_to_string(&mut err);
-        let _ = sender.send((out, err));
-    });
-    let Ok((answer, message)) = answers.recv_timeout(PATIENCE) else {
-        stop(&hook);
-        let _ = hook.wait();
-        return Err(Fault::NoAnswer);
+    match command.option("--state-dir") {
+        Some(folder) => {
+            Err(Fault::Untrusted(format!("keeps its state in {}", quoted_path(Path::new(folder)))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Returns the texts of the files that can be read.
+fn texts(files: Vec<SettingsFile>) -> Vec<(SettingsFile, String)> {
+    let read = |file: SettingsFile| {
+        let text = read_settings(&file.path).ok()??;
+        Some((file, text))
     };
-    let status = hook.wait().map_err(Fault::Start)?;
-    let time = SystemClock.uptime().saturating_sub(start);
-    match status.code() {
-        Some(0) if message.trim().is_empty() => {}
-        // As a shell reports a program that it does not find, or may not run.
-        Some(126 | 127) => return Err(Fault::MissingProgram),
-        _ => return Err(Fault::Exit { status, message }),
-    }
-    // A session that does not exist has no findings.
-    if answer.trim().is_empty() { Ok(time) } else { Err(Fault::Answer(answer)) }
+    files.into_iter().filter_map(read).collect()
 }
 
-/// Kills a hook, and the processes that it started.
-fn stop(hook: &std::process::Child) {
-    #[cfg(unix)]
-    if let Some(group) = rustix::process::Pid::from_raw(hook.id().cast_signed()) {
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+/// Returns why a hook carries out no action; `None` if it may carry out one.
+pub(super) fn reason_to_observe(
+    command: &HookCommand,
+    policy: &Policy,
+    file: &PolicyFile,
+) -> Option<String> {
+    let name = loading::policy_name(file.path());
+    if policy.monitor.dry_run {
+        return Some(format!("`dry_run` in {name}"));
     }
-}
-
-/// Returns what a client would write to the hook.
-fn sample(client: Client) -> String {
-    let event = events(client).first().copied().unwrap_or("tool.execute.before");
-    serde_json::json!({
-        "hook_event_name": event,
-        "session_id": "watchkeeper-doctor",
-        "sessionId": "watchkeeper-doctor",
-        "conversation_id": "watchkeeper-doctor",
-        "tool_name": "none",
-        "tool_input": {},
-    })
-    .to_string()
+    let is_enforced = policy.monitor.mode == Mode::Enforce;
+    let acts = |level: &Level| {
+        level.severity != Severity::Low && level.action.is_some_and(|it| it != Action::Observe)
+    };
+    let mut levels = policy.detectors.iter().flat_map(|detector| &detector.levels);
+    match command.option("--act") {
+        Some(_) => None,
+        None if !is_enforced => {
+            Some(format!("it has no `--act`, and the mode of {name} is `observe`"))
+        }
+        None if levels.any(acts) => None,
+        None => Some(format!("it has no `--act`, and {name} has no actions")),
+    }
 }
 
 fn print(
-    client: Client,
-    installation: &Installation,
-    result: Result<Duration, Fault>,
-    called_at: Option<Timestamp>,
+    hook: &FoundHook,
+    result: Result<Works, Fault>,
     output: &mut Output<'_>,
 ) -> io::Result<Status> {
-    let file = safe_path(installation.file());
+    let file = safe_path(&hook.file);
     let styled = output.styles.out;
     match result {
-        Ok(time) => {
+        Ok(Works { time, observes, called_at }) => {
             let works = Style::Green.paint("works", styled);
             writeln!(output.out, "  {works}  {file}: answered in {} ms", time.as_millis())?;
-            match (called_at, client.remaining_step()) {
+            if let Some(reason) = observes {
+                writeln!(output.out, "         observes only: {reason}")?;
+            }
+            match (called_at, hook.client.remaining_step()) {
                 (Some(at), _) => {
                     let ago = SystemClock.now().duration_since(at).max(SignedDuration::ZERO);
                     writeln!(output.out, "         called last {} ago", duration(ago))?;
@@ -266,7 +286,7 @@ fn print(
         }
         Err(fault) => {
             let fails = Style::Red.paint("fails", styled);
-            writeln!(output.out, "  {fails}  {file}: {}", fault.text(client))?;
+            writeln!(output.out, "  {fails}  {file}: {}", fault.text(hook))?;
             Ok(Status::Findings)
         }
     }
@@ -274,34 +294,27 @@ fn print(
 
 impl Fault {
     /// Returns the fault, and a remedy if there is one.
-    fn text(&self, client: Client) -> String {
-        let name = client.name();
+    fn text(&self, hook: &FoundHook) -> String {
+        let install = hook.install();
         match self {
             Self::Settings(message) => message.clone(),
-            Self::MissingEvents(events) => format!(
-                "the hook for {} is missing; `watchkeeper install {name}` adds it",
-                events.join(" and ")
-            ),
-            Self::Disabled => "the settings switch all hooks off".to_owned(),
-            Self::OtherProgram(program) => format!(
-                "the hook of this project runs {}, which was not tested, as it may be anybody's; \
-                 `watchkeeper install {name} --project` replaces it",
-                quoted_path(Path::new(program))
-            ),
-            Self::Start(err) => format!("cannot run the hook: {err}"),
-            Self::NoAnswer => format!("the hook did not answer within {} s", PATIENCE.as_secs()),
-            Self::MissingProgram => format!(
-                "the program of the hook is missing; `watchkeeper install {name}` corrects its path"
-            ),
-            Self::Exit { status, message } => {
-                let message = make_safe(message.trim().lines().next().unwrap_or_default());
-                format!(
-                    "the hook ended with {status}: {message}; `watchkeeper install {name}` corrects it"
-                )
+            Self::MissingEvents(events) => {
+                format!("the hook for {} is missing; {install} adds it", events.join(" and "))
             }
-            Self::Answer(answer) => {
-                format!("an unknown session has an answer: {}", make_safe(answer.trim()))
+            Self::Disabled { file, switch } => {
+                format!("{switch} in {} switches the hook off", quoted_path(file))
             }
+            Self::Untrusted(what) => format!(
+                "the hook of this project {what}, and was not tested, as it may be anybody's; \
+                 {install} replaces it"
+            ),
+            Self::Policy(summary) => {
+                format!("the hook lets every call pass, since its policy is not used: {summary}")
+            }
+            Self::Trial(error @ (TrialError::MissingProgram | TrialError::Exit { .. })) => {
+                format!("{error}; {install} corrects it")
+            }
+            Self::Trial(error) => error.to_string(),
         }
     }
 }

@@ -1,18 +1,18 @@
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::{env, path::Path};
 
 use clap::Args;
 use similar::{ChangeTag, TextDiff};
 use watchkeeper_core::{author::make_safe, embed::Registry};
+use watchkeeper_policy::Policy;
+
+use super::doctor::reason_to_observe;
 
 use crate::{
     client_files::Scope,
     error::Error,
     global::Global,
     hook::{Act, Client},
-    hook_settings::HookCommand,
+    hook_settings::{HookCommand, program_name},
     installation::{Change, InstallError, Installation},
     loading,
     output::{Output, Status, Style, safe_path},
@@ -26,6 +26,7 @@ const CONTEXT: usize = 3;
 ///
 /// Edits the settings of the client, prints the difference, and keeps everything else in the file,
 /// also comments. `watchkeeper uninstall` restores the file, and `watchkeeper doctor` tests the hook.
+/// The hook gets the options `--act`, `--policy` and `--state-dir` of this command.
 #[derive(Debug, Args)]
 pub(crate) struct Install {
     #[command(flatten)]
@@ -62,11 +63,19 @@ impl Install {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
-        // In a project, each member finds the program by its name.
-        let program = if self.clients.project { program_name() } else { program_path() };
-        let command = HookCommand::new(&program.ok_or(InstallError::NoProgram)?, self.act);
+        let command = self.command(global)?;
         let dry = self.clients.is_dry();
-        self.clients.each(global, registry, output, |client, installation, output| {
+        let file = loading::find(global.policy.as_deref(), output);
+        let policy = loading::policy_without_text(&file, registry);
+        let fault = match &policy {
+            Ok(policy) => {
+                let reason = reason_to_observe(&command, policy, &file);
+                reason.map(|reason| format!("the hook only observes: {reason}"))
+            }
+            Err(err) => Some(format!("warning: the policy is not used: {}", err.summary())),
+        };
+        let policy = policy.ok();
+        self.clients.each(policy.as_ref(), output, |client, installation, output| {
             let change = installation.add(&command, dry)?;
             print(&change, installation.file(), dry, output)?;
             if change.is_any() && !dry && !global.quiet {
@@ -75,8 +84,29 @@ impl Install {
                 }
                 writeln!(output.err, "new sessions of {} call the hook", client.name())?;
             }
+            if let Some(fault) = &fault {
+                writeln!(output.err, "{fault}")?;
+            }
             Ok(())
         })
+    }
+
+    /// Returns the command line that clients run.
+    fn command(&self, global: &Global) -> Result<HookCommand, Error> {
+        let is_project = self.clients.project;
+        // In a project, each member finds the program by its name.
+        let program = if is_project { program_name() } else { program_path() };
+        let mut command = HookCommand::new(&program.ok_or(InstallError::NoProgram)?, self.act);
+        let state_folder = self.clients.folder.given();
+        for (name, path) in [("--policy", global.policy.as_deref()), ("--state-dir", state_folder)]
+        {
+            let Some(path) = path else { continue };
+            // In a project, each member has the files in the same places of the project.
+            let path = if is_project { path.to_owned() } else { std::path::absolute(path)? };
+            let text = path.to_str().ok_or_else(|| InstallError::NotUtf8(path.clone()))?;
+            command = command.with_option(name, text);
+        }
+        Ok(command)
     }
 }
 
@@ -88,12 +118,11 @@ impl Clients {
     /// Changes the settings of each client in turn.
     pub(super) fn each(
         self,
-        global: &Global,
-        registry: &Registry,
+        policy: Option<&Policy>,
         output: &mut Output<'_>,
         change: impl Fn(Client, &Installation, &mut Output<'_>) -> Result<(), Error>,
     ) -> Result<Status, Error> {
-        let state_folder = state_folder(&self.folder, global, registry, output);
+        let state_folder = self.folder.path(policy);
         let scope = if self.project { Scope::Project(env::current_dir()?) } else { Scope::User };
         let mut status = Status::Success;
         for client in self.names {
@@ -111,21 +140,6 @@ impl Clients {
         output.out.flush()?;
         Ok(status)
     }
-}
-
-/// Returns the state folder. An invalid policy does not matter for it.
-pub(super) fn state_folder(
-    folder: &StateFolder,
-    global: &Global,
-    registry: &Registry,
-    output: &mut Output<'_>,
-) -> Option<PathBuf> {
-    if folder.is_given() {
-        return folder.path(None);
-    }
-    let file = loading::find(global.policy.as_deref(), output);
-    let policy = loading::policy(&file, global, registry, output).ok();
-    folder.path(policy.as_ref())
 }
 
 /// Prints a change as a unified diff.
@@ -164,11 +178,6 @@ pub(super) fn print(
     };
     writeln!(output.err, "{done} {name}")?;
     Ok(())
-}
-
-/// Returns the name of this program, without its folder.
-fn program_name() -> Option<String> {
-    Some(env::current_exe().ok()?.file_name()?.to_str()?.to_owned())
 }
 
 /// Returns the path of this program: that by which a shell finds it, which often is a link that

@@ -159,7 +159,7 @@ impl SilenceFindings {
             loading::print_place(&file, output);
         }
         match loading::policy(&file, global, registry, output) {
-            Err(_) if self.folder.is_given() => Ok(None),
+            Err(_) if self.folder.given().is_some() => Ok(None),
             loaded => loaded.map(Some),
         }
     }

@@ -5,6 +5,7 @@ use super::install::{Clients, print};
 use crate::{
     error::Error,
     global::Global,
+    loading,
     output::{Output, Status},
 };
 
@@ -26,7 +27,10 @@ impl Uninstall {
         output: &mut Output<'_>,
     ) -> Result<Status, Error> {
         let dry = self.clients.is_dry();
-        self.clients.each(global, registry, output, |_, installation, output| {
+        // An invalid policy does not matter here.
+        let file = loading::find(global.policy.as_deref(), output);
+        let policy = loading::policy_without_text(&file, registry).ok();
+        self.clients.each(policy.as_ref(), output, |_, installation, output| {
             print(&installation.remove(dry)?, installation.file(), dry, output)
         })
     }

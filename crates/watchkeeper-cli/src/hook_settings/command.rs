@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{env, path::Path};
 
 use crate::hook::{Act, Client};
 
@@ -8,25 +8,48 @@ const FALLBACK: &str = " || true";
 const EXEC: &str = "exec ";
 /// Hides messages.
 const SILENT: &str = " 2>/dev/null";
+/// The end of the name of this program, and of others that are built from the same library.
+const NAME: &str = "watchkeeper";
 
 /// The command line with which a client calls this program.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HookCommand {
-    /// The program, quoted for a shell.
+    /// A path, or a name that a shell looks up.
     program: String,
-    act: Option<Act>,
+    /// Those after the client.
+    arguments: Vec<String>,
 }
 
 impl HookCommand {
     /// Creates the command line for a program: a path, or a name that a shell looks up.
     pub(crate) fn new(program: &str, act: Option<Act>) -> Self {
-        Self { program: quoted(program), act }
+        let command = Self { program: program.to_owned(), arguments: Vec::new() };
+        match act {
+            Some(act) => command.with_option("--act", act.name()),
+            None => command,
+        }
+    }
+
+    /// Adds an option of `watchkeeper hook`.
+    pub(crate) fn with_option(mut self, name: &str, value: &str) -> Self {
+        self.arguments.extend([name, value].map(str::to_owned));
+        self
+    }
+
+    /// Returns the program.
+    pub(crate) fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// Returns the value of an option.
+    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+        let at = self.arguments.iter().position(|argument| argument == name)?;
+        self.arguments.get(at + 1).map(String::as_str)
     }
 
     /// Returns the command line for a client.
     pub(crate) fn text(&self, client: Client) -> String {
-        let act = self.act.map(|act| format!(" --act {}", act.name())).unwrap_or_default();
-        let command = format!("{} hook {}{act}", self.program, client.name());
+        let command = self.text_with_messages(client);
         match client {
             Client::ClaudeCode | Client::Codex | Client::Cursor => command,
             Client::CopilotCli => command + FALLBACK,
@@ -40,49 +63,73 @@ impl HookCommand {
     }
 
     /// Returns a command line that shows the failures of the program.
-    pub(crate) fn without_fallback(command: &str) -> &str {
-        let mut suffixes = [FALLBACK, SILENT].into_iter();
-        suffixes.find_map(|suffix| command.strip_suffix(suffix)).unwrap_or(command)
+    pub(crate) fn text_with_messages(&self, client: Client) -> String {
+        let words = [&*self.program, "hook", client.name()];
+        let words = words.into_iter().chain(self.arguments.iter().map(String::as_str));
+        words.map(quoted).collect::<Vec<_>>().join(" ")
     }
 
-    /// Returns whether a command line calls this program, or another one that is built from the
-    /// same library, for a client, and does nothing else.
-    pub(crate) fn is_own(command: &str, client: Client) -> bool {
-        Self::program_of(command, client).is_some()
-    }
-
-    /// Returns the program of such a command line. Other words of a shell make it a foreign one:
-    /// `doctor` runs it.
-    pub(crate) fn program_of(command: &str, client: Client) -> Option<String> {
-        let command = Self::without_fallback(command.strip_prefix(EXEC).unwrap_or(command));
-        let (program, arguments) = command.rsplit_once(" hook ")?;
-        let program = unquoted(program)?;
-        let name = Path::new(&program).file_name()?.to_string_lossy();
-        let mut words = arguments.split(' ');
-        let is_call = words.next() == Some(client.name()) && words.all(is_plain);
-        (is_call && name.ends_with("watchkeeper")).then_some(program)
+    /// Reads the command line of this program, or of another one that is built from the same
+    /// library, for a client. Returns `None` for any other command line, such as one that does
+    /// more: `doctor` runs it.
+    pub(crate) fn parse(text: &str, client: Client) -> Option<Self> {
+        let text = text.strip_prefix(EXEC).unwrap_or(text);
+        let text = [FALLBACK, SILENT].iter().find_map(|end| text.strip_suffix(end)).unwrap_or(text);
+        let mut words = words(text)?.into_iter();
+        let program = words.next().filter(|program| is_own_name(program))?;
+        let is_call = words.next()? == "hook" && words.next()? == client.name();
+        is_call.then(|| Self { program, arguments: words.collect() })
     }
 }
 
-/// Returns whether a shell passes a word on unchanged.
-fn is_plain(word: &str) -> bool {
-    let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-+@".contains(char);
-    !word.is_empty() && word.chars().all(is_plain)
+/// Returns the name of this program, without its folder.
+pub(crate) fn program_name() -> Option<String> {
+    Some(env::current_exe().ok()?.file_name()?.to_str()?.to_owned())
+}
+
+/// Returns whether a program has the name of this one, which its user may have chosen.
+fn is_own_name(program: &str) -> bool {
+    let name = Path::new(program).file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.ends_with(NAME) || Some(name) == program_name().as_deref())
+}
+
+/// Returns whether a shell passes a character on unchanged.
+fn is_plain(char: char) -> bool {
+    char.is_ascii_alphanumeric() || "/._-+@:,".contains(char)
 }
 
 /// Quotes a word for a POSIX shell, if it needs quotes.
 fn quoted(word: &str) -> String {
-    if is_plain(word) {
+    if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Returns the word that is quoted; `None` for any other text.
-fn unquoted(text: &str) -> Option<String> {
-    let inner = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\''));
-    let word = inner.map_or_else(|| text.to_owned(), |inner| inner.replace(r"'\''", "'"));
-    (quoted(&word) == text).then_some(word)
+/// Splits a command line as a POSIX shell does. Returns `None` if a shell does more than that.
+fn words(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            ' ' => words.extend(word.take()),
+            '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next()? {
+                        '\'' => break,
+                        char => word.push(char),
+                    }
+                }
+            }
+            '\\' => word.get_or_insert_default().push(chars.next().filter(|it| *it == '\'')?),
+            char if is_plain(char) => word.get_or_insert_default().push(char),
+            _ => return None,
+        }
+    }
+    words.extend(word);
+    Some(words)
 }
 
 #[cfg(test)]
@@ -97,12 +144,16 @@ mod tests {
         for program in ["watchkeeper", "/opt/my tools/acme-watchkeeper", "/it's/watchkeeper"] {
             for act in [None, Some(Act::Nudge), Some(Act::Stop)] {
                 for client in Client::value_variants() {
-                    let command = HookCommand::new(program, act).text(*client);
-                    let found = HookCommand::program_of(&command, *client);
-                    assert_eq!(found.as_deref(), Some(program), "{command}");
+                    let command = HookCommand::new(program, act);
+                    let command = command.with_option("--policy", "/it's my/policy.toml");
+                    let text = command.text(*client);
+                    let found = HookCommand::parse(&text, *client);
+                    assert_eq!(found.as_ref(), Some(&command), "{text}");
+                    assert_eq!(command.option("--act"), act.map(Act::name));
+                    assert_eq!(command.option("--policy"), Some("/it's my/policy.toml"));
                     let other =
                         Client::value_variants().iter().find(|other| *other != client).unwrap();
-                    assert!(!HookCommand::is_own(&command, *other), "{command}");
+                    assert_eq!(HookCommand::parse(&text, *other), None, "{text}");
                 }
             }
         }
@@ -124,7 +175,7 @@ mod tests {
             "$(rm x)/watchkeeper hook codex",
             "exec rm watchkeeper hook codex || true",
         ] {
-            assert!(!HookCommand::is_own(command, Client::Codex), "{command}");
+            assert_eq!(HookCommand::parse(command, Client::Codex), None, "{command}");
         }
     }
 

@@ -2,9 +2,7 @@ use clap::ValueEnum as _;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
-use super::{
-    HookCommand, SettingsError, are_hooks_disabled, events, installed, with_hook, without_hook,
-};
+use super::{HookCommand, SettingsError, events, installed, with_hook, without_hook};
 use crate::hook::Client;
 
 /// The clients whose settings are JSON.
@@ -141,15 +139,6 @@ fn settings_of_another_form_are_refused() {
         assert!(matches!(error, SettingsError::NotJson(_)), "{text}");
         assert!(!error.to_string().contains('\u{1b}'));
     }
-}
-
-#[test]
-fn switches_of_all_hooks_are_found() {
-    let is = |text: &str| are_hooks_disabled(text).unwrap();
-    assert!(is(r#"{"disableAllHooks": true}"#));
-    assert!(is(r#"{"hooksConfig": {"enabled": false}}"#));
-    assert!(!is(r#"{"disableAllHooks": false, "hooksConfig": {"enabled": true}}"#));
-    assert!(!is(""));
 }
 
 /// JSON as people write it: several indentations, comments, trailing commas.

@@ -1,0 +1,106 @@
+//! Runs a hook as its client does, to see whether it answers.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use thiserror::Error;
+use watchkeeper_core::{
+    author::make_safe,
+    clock::{Clock as _, SystemClock},
+};
+
+use crate::{
+    hook::Client,
+    hook_settings::{HookCommand, events},
+};
+
+/// The time after which a hook that does not answer is stopped.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The largest part of an answer or of an error message that is read, in bytes.
+const MAX_MESSAGE: u64 = 1 << 10;
+
+/// A hook that does not work.
+#[derive(Debug, Error)]
+pub(crate) enum TrialError {
+    #[error("cannot run the hook: {0}")]
+    Start(io::Error),
+    #[error("the hook did not answer within {} s", PATIENCE.as_secs())]
+    NoAnswer,
+    #[error("the program of the hook is missing")]
+    MissingProgram,
+    #[error("the hook ended with {status}: {}", first_line(.message))]
+    Exit { status: ExitStatus, message: String },
+    #[error("an unknown session has an answer: {}", make_safe(.0.trim()))]
+    Answer(String),
+}
+
+/// Runs a hook with a session that does not exist, and returns the time of its answer.
+pub(crate) fn try_hook(client: Client, command: &HookCommand) -> Result<Duration, TrialError> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &command.text_with_messages(client)]);
+    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+    let start = SystemClock.uptime();
+    let mut hook = shell.spawn().map_err(TrialError::Start)?;
+    if let Some(mut stdin) = hook.stdin.take() {
+        // The status of a hook that has ended already is examined below.
+        let _ = stdin.write_all(sample(client).as_bytes());
+    }
+    let (sender, answers) = mpsc::channel();
+    let streams = (hook.stdout.take(), hook.stderr.take());
+    thread::spawn(move || {
+        let (mut out, mut err) = (String::new(), String::new());
+        let (Some(stdout), Some(stderr)) = streams else { return };
+        // Bytes that are no text count as no answer.
+        let _ = stdout.take(MAX_MESSAGE).read_to_string(&mut out);
+        let _ = stderr.take(MAX_MESSAGE).read_to_string(&mut err);
+        let _ = sender.send((out, err));
+    });
+    let Ok((answer, message)) = answers.recv_timeout(PATIENCE) else {
+        stop(&hook);
+        let _ = hook.wait();
+        return Err(TrialError::NoAnswer);
+    };
+    let status = hook.wait().map_err(TrialError::Start)?;
+    let time = SystemClock.uptime().saturating_sub(start);
+    match status.code() {
+        Some(0) if message.trim().is_empty() => {}
+        // As a shell reports a program that it does not find, or may not run.
+        Some(126 | 127) => return Err(TrialError::MissingProgram),
+        _ => return Err(TrialError::Exit { status, message }),
+    }
+    // A session that does not exist has no findings.
+    if answer.trim().is_empty() { Ok(time) } else { Err(TrialError::Answer(answer)) }
+}
+
+/// Kills a hook, and the processes that it started.
+fn stop(hook: &Child) {
+    #[cfg(unix)]
+    if let Some(group) = rustix::process::Pid::from_raw(hook.id().cast_signed()) {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
+/// Returns what a client would write to the hook.
+fn sample(client: Client) -> String {
+    let event = events(client).first().copied().unwrap_or("tool.execute.before");
+    serde_json::json!({
+        "hook_event_name": event,
+        "session_id": "watchkeeper-doctor",
+        "sessionId": "watchkeeper-doctor",
+        "conversation_id": "watchkeeper-doctor",
+        "tool_name": "none",
+        "tool_input": {},
+    })
+    .to_string()
+}
+
+fn first_line(message: &str) -> String {
+    make_safe(message.trim().lines().next().unwrap_or_default())
+}
