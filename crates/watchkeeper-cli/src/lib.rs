@@ -26,6 +26,8 @@ mod followed_paths;
 mod global;
 mod hook;
 mod hook_settings;
+#[cfg(unix)]
+mod hook_socket;
 mod hook_switches;
 mod hook_trial;
 mod installation;

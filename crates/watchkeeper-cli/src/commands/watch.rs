@@ -1,4 +1,5 @@
 mod display;
+mod hooks;
 mod host;
 mod messages;
 mod options;
@@ -20,6 +21,7 @@ use watchkeeper_policy::Policy;
 pub(crate) use self::ui::UiError;
 use self::{
     display::DisplayOptions,
+    hooks::HookAnswers,
     host::{UsedPolicy, WatchHost},
     messages::Summary,
     options::{WatchOptions, uses_other_sinks},
@@ -98,7 +100,8 @@ impl Watch {
         let folder = self.options.state_folder(&policy);
         let ui_token = policy.monitor.ui_token.as_ref();
         let ui = self.ui.start(page.as_ref(), ui_token, folder.as_deref())?;
-        let observers = self.options.observers(&policy, &display, page.as_ref());
+        let hooks = HookAnswers::start(folder.as_deref());
+        let observers = self.options.observers(&policy, &display, page.as_ref(), &hooks);
         let has_other_sinks = Arc::new(AtomicBool::new(uses_other_sinks(&policy)));
         let state = self.options.open_state(&policy, &paths, registry, global, output)?;
         if let Some(state) = state.as_ref().filter(|_| global.is_verbose()) {
@@ -157,6 +160,7 @@ impl Watch {
             next: None,
             watcher,
             page,
+            hooks: &hooks,
         };
         let outcome = live.run(&mut host);
         drop(host);

@@ -6,6 +6,7 @@
 //! hooks/checkpoint-HASH   the place from which a session file is read
 //! hooks/called-CLIENT     the time at which the client called last
 //! hooks/actions.jsonl     the actions, as findings; actions.1.jsonl has the earlier ones
+//! hooks/watch/PID         the socket of a running `watch`
 //! hooks/log               the troubles of hooks; log.1 has the earlier ones
 //! ```
 
@@ -47,6 +48,12 @@ impl HookFolder {
     /// Returns the folder in a state folder. Creates nothing.
     pub(crate) fn of(state: &Path) -> Self {
         Self(state.join("hooks"))
+    }
+
+    /// Returns the folder of the sockets of each running `watch`.
+    #[cfg(unix)]
+    pub(crate) fn sockets(&self) -> PathBuf {
+        self.0.join("watch")
     }
 
     /// Creates the folder if it is missing, and waits until no other process holds its lock.

@@ -18,6 +18,7 @@ use watchkeeper_sources::{FollowReport, Update};
 
 use super::{
     display::Display,
+    hooks::HookAnswers,
     messages::{Summary, print_update},
     options::{WatchOptions, uses_other_sinks},
 };
@@ -54,6 +55,7 @@ pub(super) struct WatchHost<'a, 'o> {
     pub(super) watcher: FileWatcher,
     pub(super) page: Option<Arc<LivePage>>,
     pub(super) display: &'a Display,
+    pub(super) hooks: &'a HookAnswers,
 }
 
 /// The properties of a policy with which a later one is compared.
@@ -145,8 +147,8 @@ impl Host for WatchHost<'_, '_> {
             };
         }
         let is_same = next.prints_all == self.used.prints_all;
-        let observers =
-            (!is_same).then(|| self.options.observers(&policy, self.display, self.page.as_ref()));
+        let observers = (!is_same)
+            .then(|| self.options.observers(&policy, self.display, self.page.as_ref(), self.hooks));
         self.next = Some(next);
         self.options.remove_unused_displays(&mut policy, self.display);
         NextPolicy::Changed(Box::new(ChangedPolicy { policy, observers, state, changes }))

@@ -5,7 +5,7 @@ use watchkeeper_core::embed::{Queue, Registry};
 use watchkeeper_delivery::StateError;
 use watchkeeper_policy::Policy;
 
-use super::display::Display;
+use super::{display::Display, hooks::HookAnswers};
 use crate::{
     causes::with_causes, error::Error, global::Global, live::LivePage, output::Output,
     recorded::is_standard_input, state_folder::StateFolder, stored_silences::StoredSilences,
@@ -110,19 +110,20 @@ impl WatchOptions {
     }
 
     /// Makes the consoles of the policy print to standard output. Returns the queues that receive
-    /// all findings: the queue of the page, with silenced ones, and a printer if the policy uses no
-    /// console.
+    /// all findings: those of the page, with silenced ones, and of hooks, and a printer if the policy
+    /// uses no console.
     pub(super) fn observers(
         &self,
         policy: &Policy,
         display: &Display,
         page: Option<&Arc<LivePage>>,
+        hooks: &HookAnswers,
     ) -> Vec<Queue> {
         let format = self.format.map(watchkeeper_sinks::Format::from);
         watchkeeper_sinks::print_to_stdout(format);
         let prints_all = display.is_screen() || self.prints_all(policy);
         let printer = prints_all.then(|| display.printer(format));
-        printer.into_iter().chain(page.map(LivePage::queue)).collect()
+        printer.into_iter().chain(page.map(LivePage::queue)).chain(hooks.queue()).collect()
     }
 }
 
