@@ -13,7 +13,10 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 use watchkeeper_core::clock::{Clock as _, SystemClock};
 
-use crate::program::{Folder, Ran, program};
+use crate::{
+    program::{Folder, Ran, eventually, program},
+    watch::Watching,
+};
 
 /// The number of calls so far, as their ids.
 static N_CALLS: AtomicU64 = AtomicU64::new(0);
@@ -340,6 +343,52 @@ fn nothing_is_said_in_the_mode_observe_or_at_a_stop() {
     let written = fs::read_dir(session.folder.path().join("state/watchkeeper/hooks")).unwrap();
     let written: Vec<_> = written.map(|file| file.unwrap().file_name()).collect();
     assert_eq!(written, ["called-claude-code"]);
+}
+
+#[test]
+fn a_running_watch_knows_what_sub_agents_have_used() {
+    let folder = Folder::new();
+    let policy = folder.write(
+        "policy.toml",
+        r#"
+        version = 1
+        [detectors.session_budget]
+        kind = "token-burn"
+        max_tokens = 1_000
+        levels = [{ at = "100%", severity = "high" }]
+        "#,
+    );
+    let at = SystemClock.now().to_string();
+    let event = |agent: Value, event: Value| {
+        let mut event = event;
+        (event["at"], event["session"], event["agent"]) = (at.clone().into(), "s-1".into(), agent);
+        format!("{event}\n")
+    };
+    let prompt = event(Value::Null, json!({ "event": "prompt", "text": "build it" }));
+    let path = folder.write("sessions/main.ndjson", prompt);
+    let used = json!({ "event": "model_call", "model": "m", "output_tokens": 2_000 });
+    folder.write("sessions/sub.ndjson", event("sub".into(), used));
+    let ask = || {
+        let payload = json!({
+            "hook_event_name": "PreToolUse", "session_id": "s-1", "transcript_path": path,
+            "tool_name": "Bash", "tool_input": { "command": "make" },
+        });
+        answer(folder.path(), "claude-code", &["--act", "deny"], payload.to_string().as_bytes())
+    };
+    assert_eq!(ask(), "");
+    let mut watch = program();
+    watch.env("XDG_STATE_HOME", folder.path().join("state")).arg("--policy").arg(policy);
+    let watching = Watching::run(watch.arg("watch").arg(folder.path().join("sessions")));
+    let answered = eventually(|| {
+        let answer = ask();
+        if answer.is_empty() { Err("the hook does not act".to_owned()) } else { Ok(answer) }
+    });
+    assert!(answered.unwrap().contains("Watchkeeper refused this call"));
+    watching.end("TERM");
+    let sockets = folder.path().join("state/watchkeeper/hooks/watch");
+    assert_eq!(fs::read_dir(sockets).unwrap().count(), 0);
+    // Without `watch`, the usage of the other file is unknown.
+    assert_eq!(ask(), "");
 }
 
 const POLICY: &str = r#"

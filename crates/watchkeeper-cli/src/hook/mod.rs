@@ -16,7 +16,7 @@ mod replay;
 mod text;
 mod trouble;
 
-use std::{io::Read, path::Path, time::Duration};
+use std::{collections::BTreeMap, io::Read, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 use watchkeeper_core::{
@@ -80,7 +80,11 @@ impl Hook<'_> {
             _ => Some(Replayed::default()),
         };
         let Some(Replayed { open, prompted_at }) = replayed else { return Ok(None) };
-        let open: Vec<(Action, Finding)> = open
+        let watched = match call.moment {
+            Moment::Prompt => Vec::new(),
+            _ => watched(folder, &call.session),
+        };
+        let open: Vec<(Action, Finding)> = most_severe(open.into_iter().chain(watched))
             .into_iter()
             .map(|finding| (allowed.reaction(&finding), finding))
             .filter(|(action, _)| *action != Action::Observe)
@@ -140,6 +144,33 @@ impl Hook<'_> {
         record.data.insert("client".to_owned(), self.client.name().into());
         record
     }
+}
+
+/// Returns the open findings about a whole session that a running `watch` has found. Those about
+/// one agent are in its file, which `watch` may read later than the hook.
+#[cfg(unix)]
+fn watched(folder: &HookFolder, session: &SessionId) -> Vec<Finding> {
+    let mut findings = crate::hook_socket::ask(&folder.sockets(), session);
+    findings.retain(|finding| finding.agent.is_none());
+    findings
+}
+
+/// Returns nothing: other platforms have no such sockets.
+#[cfg(not(unix))]
+fn watched(_: &HookFolder, _: &SessionId) -> Vec<Finding> {
+    Vec::new()
+}
+
+/// Returns the most severe finding of each episode.
+fn most_severe(findings: impl Iterator<Item = Finding>) -> Vec<Finding> {
+    let mut episodes = BTreeMap::<Fingerprint, Finding>::new();
+    for finding in findings {
+        let known = episodes.get(&finding.fingerprint);
+        if known.is_none_or(|known| known.severity < finding.severity) {
+            episodes.insert(finding.fingerprint, finding);
+        }
+    }
+    episodes.into_values().collect()
 }
 
 /// Makes the finding of class `action` for the ledger: the part of the program that acted, the
