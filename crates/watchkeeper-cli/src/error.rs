@@ -10,7 +10,7 @@ use crate::{
     commands::{FactError, NewError, SilenceError, UiError},
     explain_request::ExplainError,
     installation::InstallError,
-    live::{Outcome, StandardInputError},
+    live::{ConnectionError, Outcome, StandardInputError},
     loading::LoadError,
     logging::LoggingError,
     numbers::counted,
@@ -141,6 +141,8 @@ pub(crate) enum Error {
     #[cfg(feature = "top")]
     #[error("cannot draw on the terminal")]
     Screen(#[source] io::Error),
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
     #[error("sessions are read twice; write standard input to a file, and name the file")]
     StandardInputTwice,
     #[error(

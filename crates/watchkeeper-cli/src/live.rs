@@ -26,6 +26,9 @@ pub(crate) use self::{
     control::{Control, SignalListener},
     host::{ChangedPolicy, Host, NextPolicy, Quiet, Refusal},
     page::LivePage,
+    remote::{
+        AddressError, ConnectionError, Remote, RemotePaths, RemoteSources, find_ssh, is_remote,
+    },
     standard_input::{StandardInput, StandardInputError},
     telemetry::Telemetry,
 };
@@ -47,6 +50,7 @@ mod order;
 mod page;
 mod reading;
 mod reload;
+mod remote;
 mod session_files;
 mod sinks;
 mod standard_input;
@@ -66,6 +70,8 @@ pub(crate) struct LiveMonitor {
     delivery: Delivery,
     sinks: LiveSinks,
     config: MonitorConfig,
+    /// The maximum age of files that are read at the start.
+    recent: SignedDuration,
     reader: SessionReader,
     heartbeat: Option<Heartbeat>,
     /// `None` if silences do not change.
@@ -135,13 +141,14 @@ impl LiveMonitor {
         let silenced = added_at.map_or(SignedDuration::ZERO, |at| stopped_at.duration_since(at));
         let held = longest_wait.max(silenced.min(MAX_SILENCED));
         follow.recent = follow.recent.saturating_add(since_stop).saturating_add(held);
+        let recent = follow.recent;
         follow.wanted = state.as_ref().map_or_else(BTreeSet::new, WatchState::evidence_files);
         let follower = Follower::new(paths.clone(), registry.sources.iter(), follow);
         let meter = delivery.meter().clone();
         let reader = SessionReader::new(follower, &paths, follows_processes, state, meter);
         let control = Control::new(reader.waker());
         let heartbeat = policy.heartbeat;
-        Self { engine, delivery, sinks, config, reader, heartbeat, silences, control }
+        Self { engine, delivery, sinks, config, recent, reader, heartbeat, silences, control }
     }
 
     /// Shows the sessions on a page. Its [queue](LivePage::queue) is one of the observers.
@@ -159,6 +166,16 @@ impl LiveMonitor {
     /// Takes the events of a session that another program writes to standard input.
     pub(crate) fn with_input(self, input: Option<Arc<StandardInput>>) -> Self {
         Self { reader: self.reader.with_input(input), ..self }
+    }
+
+    /// Follows sessions of other machines.
+    pub(crate) fn with_remotes(self, remotes: Vec<Arc<Remote>>) -> Self {
+        Self { reader: self.reader.with_remotes(remotes), ..self }
+    }
+
+    /// Returns the maximum age of the last change of a file that is read at the start.
+    pub(crate) fn recent(&self) -> SignedDuration {
+        self.recent
     }
 
     pub(crate) fn control(&self) -> Control {
@@ -207,6 +224,7 @@ impl LiveMonitor {
             reader.step(wait, host);
             reader.read_telemetry();
             reader.read_input(host);
+            reader.read_remotes(host);
             // Hold the monitor's time until everything is read: a session that is
             // half read looks inactive.
             let has_more = reader.has_events() || !reader.is_caught_up();

@@ -10,6 +10,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
+    live::{AddressError, is_remote},
     output::{quoted_path, safe_path},
     recorded::is_standard_input,
 };
@@ -17,7 +18,8 @@ use crate::{
 /// Arguments that select session files.
 #[derive(Debug, Args)]
 pub(crate) struct SessionPaths {
-    /// Session files or folders; `-` is standard input, for `watch` as the only path
+    /// Session files or folders; `-` is standard input, for `watch` as the only path;
+    /// `ssh://HOST` is another machine, for `watch`
     /// [default: sessions of all known agents]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -45,6 +47,13 @@ pub(crate) enum SessionPathsError {
     },
     #[error("no agent sessions found; name a file or a folder\nLooked in: {}", list(.looked_in))]
     NotFound { looked_in: Vec<PathBuf> },
+    #[error(
+        "{} is on another machine, which `watch` alone reads; copy the files, such as with `scp -r`",
+        quoted_path(.path)
+    )]
+    Remote { path: PathBuf },
+    #[error("{} is no address of another machine", quoted_path(.path))]
+    Address { path: PathBuf, source: AddressError },
     #[error("{} does not exist", quoted_path(.path))]
     Missing { path: PathBuf },
 }
@@ -120,14 +129,24 @@ impl SessionPaths {
 
 /// Returns an error that names the first path that does not exist.
 pub(crate) fn require_all(paths: &[PathBuf]) -> Result<(), SessionPathsError> {
+    refuse_remote(paths)?;
     match paths.iter().find(|path| !is_standard_input(path) && !path.exists()) {
         Some(path) => Err(SessionPathsError::Missing { path: path.clone() }),
         None => Ok(()),
     }
 }
 
+/// Returns an error that names the first path on another machine.
+fn refuse_remote(paths: &[PathBuf]) -> Result<(), SessionPathsError> {
+    match paths.iter().find(|path| is_remote(path)) {
+        Some(path) => Err(SessionPathsError::Remote { path: path.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Returns the paths that do not exist, or an error if there is no other path.
 pub(crate) fn require_any(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SessionPathsError> {
+    refuse_remote(paths)?;
     let missing = paths.iter().filter(|path| !is_standard_input(path) && !path.exists());
     let missing: Vec<PathBuf> = missing.cloned().collect();
     match missing.first() {

@@ -19,7 +19,7 @@ use watchkeeper_delivery::{Cursors, DiskStorage, FileLedger, Place, StateError, 
 use watchkeeper_policy::{NamedSink, Policy};
 use watchkeeper_sources::{ReadMark, Update, otlp};
 
-use crate::{followed_paths::FollowedPaths, numbers::counted};
+use crate::{followed_paths::FollowedPaths, live::is_remote, numbers::counted};
 
 /// The message of the end of a finding whose session is gone.
 pub(crate) const SESSION_IS_GONE: &str = "over, as the session is no longer in the followed files";
@@ -298,6 +298,9 @@ fn of_damaged(name: &str, n_damaged: u64, message: String) -> Finding {
 
 /// Returns the name of a path that does not depend on how it is written.
 fn real_name(path: &Path) -> String {
+    if is_remote(path) {
+        return path.to_string_lossy().into_owned();
+    }
     let absolute = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let real = fs::canonicalize(path).unwrap_or_else(|_| absolute());
     // Without the slash at the end.

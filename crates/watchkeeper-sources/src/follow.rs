@@ -12,6 +12,7 @@ mod paths;
 mod platform;
 mod read;
 mod reading;
+mod remote;
 mod report;
 mod row_state;
 mod rows;
@@ -35,6 +36,7 @@ pub use self::{
     changes::Waker,
     mark::ReadMark,
     options::FollowOptions,
+    remote::{RemoteAnswer, RemoteEntry, RemoteFollower, RemoteRequest},
     report::FollowReport,
     update::{EndReason, FollowNotice, Update},
 };

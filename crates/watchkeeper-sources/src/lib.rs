@@ -90,7 +90,8 @@ pub use crate::{
     },
     file_source::{ReadError, SourcePanic, is_session_name},
     follow::{
-        EndReason, FollowNotice, FollowOptions, FollowReport, Follower, ReadMark, Update, Waker,
+        EndReason, FollowNotice, FollowOptions, FollowReport, Follower, ReadMark, RemoteAnswer,
+        RemoteEntry, RemoteFollower, RemoteRequest, Update, Waker,
     },
     gemini_cli::GeminiCli,
     goose::Goose,

@@ -8,6 +8,7 @@ mod ui;
 use std::{
     collections::BTreeSet,
     io::{self, Write},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -31,13 +32,16 @@ use crate::{
     error::Error,
     file_watcher::FileWatcher,
     global::Global,
-    live::{Control, LiveMonitor, Outcome, SignalListener, StandardInput},
+    live::{
+        Control, LiveMonitor, Outcome, Remote, RemotePaths, RemoteSources, SignalListener,
+        StandardInput, find_ssh, is_remote,
+    },
     loading,
     numbers::counted,
     open_files,
     output::{Output, Status, safe_path},
     recorded::is_standard_input,
-    session_paths::{Selection, SessionPaths},
+    session_paths::{Selection, SessionPaths, SessionPathsError},
     stored_silences::StoredSilences,
 };
 
@@ -57,6 +61,12 @@ use crate::{
 /// With the path `-`, another program writes a session to standard input, such as the stream of a
 /// client without a terminal: `codex exec --json | watchkeeper watch -`. Lines without a time get
 /// the time of their arrival. The lines are not passed on: use `tee`. `watch` ends with the input.
+///
+/// With the path `ssh://[user@]host[:port]`, follows the sessions of all known agents in the home
+/// folder of a user of another machine, and with `ssh://host/path` or `ssh://host/~/path` those of
+/// a folder or a file there. The program `ssh` connects with your configuration and keys, without a
+/// question; nothing is installed on the other machine. Only files of lines and documents are read,
+/// no databases. A broken connection is made again, and the reading goes on where it was.
 ///
 /// For sinks other than terminals, `watch` stores which findings were delivered. After a
 /// restart it delivers the others, and the findings of events that were recorded meanwhile.
@@ -92,6 +102,15 @@ impl Watch {
         if reads_input && 1 < paths.len() {
             return Err(Error::StandardInputAndFiles);
         }
+        let mut remotes = Vec::new();
+        let is_address = |path: &&PathBuf| is_remote(path);
+        for path in paths.iter().filter(is_address) {
+            let added = RemotePaths::add(&mut remotes, path);
+            added.map_err(|source| SessionPathsError::Address { path: path.clone(), source })?;
+        }
+        if !remotes.is_empty() {
+            find_ssh()?;
+        }
         let summary = Summary::new(&paths, &policy_file, &policy);
         let sink_files = loading::sink_files(&policy);
         let display = self.display.display(output.styles)?;
@@ -111,7 +130,8 @@ impl Watch {
         let silences = self.options.silences(&policy);
         self.options.remove_unused_displays(&mut policy, &display);
         let silences_file = silences.as_ref().map(StoredSilences::path);
-        let followed = if reads_input { Vec::new() } else { paths.clone() };
+        let local = paths.iter().filter(|path| !reads_input && !is_remote(path));
+        let followed = local.cloned().collect();
         let live = LiveMonitor::new(policy, registry, followed, source, observers, state, silences);
         let telemetry = ui.as_ref().map(Ui::telemetry);
         let live = live.with_page(page.clone()).with_telemetry(telemetry);
@@ -119,6 +139,13 @@ impl Watch {
         let start = || StandardInput::start(source, registry.sources.iter(), control.clone());
         let input = reads_input.then(start).transpose()?;
         let live = live.with_input(input.clone());
+        let start = |paths| {
+            let kinds = registry.sources.iter().collect();
+            let sources = RemoteSources { kind: source, kinds, recent: live.recent() };
+            Remote::start(paths, sources, control.clone())
+        };
+        let remotes = remotes.into_iter().map(start).collect::<io::Result<Vec<_>>>()?;
+        let live = live.with_remotes(remotes.clone());
         stop_without_reader(control.clone(), has_other_sinks.clone());
         // Before the first message, so that no signal is missed after it. A closed terminal
         // ends the program; a service has none.
@@ -163,6 +190,7 @@ impl Watch {
             hooks: &hooks,
         };
         let outcome = live.run(&mut host);
+        remotes.iter().for_each(|remote| remote.stop());
         drop(host);
         drop(messages);
         let drawn = shown.finish();

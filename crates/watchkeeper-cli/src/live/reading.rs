@@ -1,6 +1,12 @@
 //! Reads the events of sessions, before and after the start of the monitor.
 
-use std::{collections::BTreeMap, mem, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    mem,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use watchkeeper_core::{
     Event, Finding, SessionId,
@@ -15,6 +21,7 @@ use super::{
     host::Host,
     order::{correct_clocks, take_in_order},
     page::LivePage,
+    remote::{Remote, is_remote},
     session_files::SessionFiles,
     standard_input::StandardInput,
     telemetry::Telemetry,
@@ -25,6 +32,10 @@ use crate::{followed_paths::FollowedPaths, watch_state::WatchState};
 const MAX_BATCH: usize = 1 << 18;
 /// Time limit for reading the last lines after a stop.
 const LAST_LOOK: Duration = Duration::from_millis(200);
+/// The time in which the first files of other machines are awaited before the monitor starts.
+const FIRST_CONNECTION: Duration = Duration::from_secs(20);
+/// The time between two looks at a stop while a machine is awaited.
+const WAIT_FOR_REMOTE: Duration = Duration::from_millis(100);
 /// Maximum wait for a change while a process may end, or lines are to be stored.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -42,6 +53,8 @@ pub(super) struct SessionReader {
     telemetry: Option<Arc<Telemetry>>,
     /// `None` if session files are read.
     input: Option<Arc<StandardInput>>,
+    /// Other machines.
+    remotes: Vec<Arc<Remote>>,
     /// The number of skipped lines of standard input that were counted.
     n_skipped: u64,
     /// `None` if findings end with the process.
@@ -54,7 +67,7 @@ pub(super) struct SessionReader {
     pub(super) page: Option<Arc<LivePage>>,
     /// The events that are not taken yet.
     batch: Vec<Event>,
-    /// The findings about panics of sources that are not taken yet.
+    /// The findings about sources and connections that are not taken yet.
     panics: Vec<Finding>,
 }
 
@@ -73,6 +86,7 @@ impl SessionReader {
             processes: follows_processes.then(track_processes).flatten(),
             telemetry: None,
             input: None,
+            remotes: Vec::new(),
             n_skipped: 0,
             state,
             files: SessionFiles::new(FollowedPaths::new(paths)),
@@ -95,6 +109,11 @@ impl SessionReader {
         Self { input, ..self }
     }
 
+    /// Reads other machines too.
+    pub(super) fn with_remotes(self, remotes: Vec<Arc<Remote>>) -> Self {
+        Self { remotes, ..self }
+    }
+
     /// Starts or stops to follow the processes of clients.
     pub(super) fn follow_processes(&mut self, follows: bool) {
         match self.processes {
@@ -111,6 +130,9 @@ impl SessionReader {
     pub(super) fn report(&self) -> FollowReport {
         let mut report = self.follower.report();
         self.input.as_ref().inspect(|input| input.add_to(&mut report));
+        for remote in &self.remotes {
+            remote.add_to(&mut report);
+        }
         report
     }
 
@@ -161,6 +183,7 @@ impl SessionReader {
             }
             self.take(&mut |event, is_new| backlog.observe(&event, is_new));
         }
+        self.read_backlog_of_remotes(backlog, is_stopped, host);
         self.look_at_processes(host, &mut |event, is_new| backlog.observe(&event, is_new));
         for panic in self.take_panics() {
             backlog.report(panic);
@@ -170,6 +193,28 @@ impl SessionReader {
         }
         // The steps above took the wake-ups of telemetry and standard input, which are read next.
         self.follower.waker().wake();
+    }
+
+    /// Passes everything that is recorded already on other machines to `backlog`, unless a
+    /// connection takes too long.
+    fn read_backlog_of_remotes(
+        &mut self,
+        backlog: &mut Backlog,
+        is_stopped: &dyn Fn() -> bool,
+        host: &mut dyn Host,
+    ) {
+        let deadline = Deadline::after(FIRST_CONNECTION);
+        for remote in self.remotes.clone() {
+            let mut is_settled = false;
+            while !is_settled && !is_stopped() && !deadline.remaining().is_zero() {
+                is_settled = remote.settle(WAIT_FOR_REMOTE);
+                self.read_remotes(host);
+                if MAX_BATCH <= self.batch.len() {
+                    self.take(&mut |event, is_new| backlog.observe(&event, is_new));
+                }
+            }
+        }
+        self.take(&mut |event, is_new| backlog.observe(&event, is_new));
     }
 
     /// Reads changes of session files, for which it waits at most for `wait`. Returns `true` if
@@ -209,6 +254,15 @@ impl SessionReader {
         }
     }
 
+    /// Takes the events of other machines.
+    pub(super) fn read_remotes(&mut self, host: &mut dyn Host) {
+        for remote in self.remotes.clone() {
+            let (updates, findings) = remote.take();
+            self.panics.extend(findings);
+            self.collect(host, |_, take| updates.into_iter().for_each(take));
+        }
+    }
+
     /// Reads what was written and sent before a stop, session files as far as there is time.
     pub(super) fn read_rest(&mut self, host: &mut dyn Host) {
         let last_look = Deadline::after(LAST_LOOK);
@@ -218,6 +272,7 @@ impl SessionReader {
             self.meter.add_skipped_lines(telemetry.take_n_skipped());
         }
         self.read_input(host);
+        self.read_remotes(host);
     }
 
     /// Returns the counts of skipped records of telemetry, by reason.
@@ -230,7 +285,8 @@ impl SessionReader {
         let mut batch = mem::take(&mut self.batch);
         correct_clocks(&mut batch, SystemClock.now());
         for event in take_in_order(&mut batch) {
-            if let Some(processes) = &mut self.processes {
+            let is_local = event.origin.as_ref().is_none_or(|it| !is_remote(Path::new(&*it.file)));
+            if let Some(processes) = self.processes.as_mut().filter(|_| is_local) {
                 processes.observe(&event);
             }
             self.files.observe(&event);

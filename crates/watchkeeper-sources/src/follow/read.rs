@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The time without a change after which a source may take a turn for ended.
-const PAUSE: SignedDuration = SignedDuration::from_secs(30);
+pub(super) const PAUSE: SignedDuration = SignedDuration::from_secs(30);
 
 impl Follower {
     /// Reads a slice of the last lines of a deleted file that is still open. Returns whether

@@ -31,7 +31,7 @@ const HEAD: usize = 256;
 pub(super) const SLICE: u64 = 4 << 20;
 /// An unfinished line that is longer than this is read again only when its end
 /// has arrived, in bytes.
-const LONG: u64 = 256 << 10;
+pub(super) const LONG: u64 = 256 << 10;
 
 /// Buffers and counts that all followed files share.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub(super) struct Reading {
     /// The line of the last event.
     event_line: u64,
     /// The offset up to which there is no line break after the position.
-    n_searched: u64,
+    pub(super) n_searched: u64,
     /// The stamp of the file when it was read, for files that are rewritten as a
     /// whole.
     stamp: Option<Stamp>,
@@ -262,9 +262,53 @@ impl Reading {
         out: &mut dyn FnMut(Update),
     ) {
         let identity = Identity::of(Path::new(&**self.file()), metadata);
-        let id = identity.lasting().and(Fingerprint::of(first_line));
+        self.identify_as(identity.lasting().and(Fingerprint::of(first_line)), out);
+    }
+
+    /// Reports an identity of the file by its number and its first bytes.
+    pub(super) fn identify_by(
+        &mut self,
+        number: Fingerprint,
+        bytes: &[u8],
+        out: &mut dyn FnMut(Update),
+    ) {
+        let first_line = beginning_of_first_line(&bytes[..bytes.len().min(HEAD)]);
+        if let Some(first_line) = first_line.filter(|_| self.id.is_none()) {
+            self.identify_as(number.and(Fingerprint::of(first_line)), out);
+        }
+    }
+
+    fn identify_as(&mut self, id: Fingerprint, out: &mut dyn FnMut(Update)) {
         self.id = Some(id);
         out(Update::FirstLine { file: Arc::clone(self.file()), id });
+    }
+
+    /// Reads lines from the bytes that follow the position. `is_end` is whether the file ends with
+    /// them.
+    pub(super) fn read_slice(
+        &mut self,
+        mut bytes: &[u8],
+        is_end: bool,
+        shared: &mut Shared,
+        out: &mut dyn FnMut(Update),
+    ) -> Result<(), SourcePanic> {
+        let start = self.position;
+        let n_read = bytes.len() as u64;
+        shared.lines.restart(start);
+        let mut result = Ok(());
+        // Memory is read without errors.
+        while result.is_ok() && shared.lines.fill(&mut bytes).is_ok_and(|n| 0 < n) {
+            result = self.read_lines(shared, out);
+        }
+        if is_end && self.is_rewritten() && result.is_ok() {
+            result = self.read_last_line(shared, out);
+        }
+        if self.position != start {
+            out(self.read_update());
+        }
+        shared.n_bytes += self.position.offset - start.offset;
+        self.n_searched = start.offset + n_read;
+        result
     }
 
     /// Returns whether the file may contain a complete line after the position. A

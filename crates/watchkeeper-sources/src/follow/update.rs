@@ -91,6 +91,12 @@ pub enum FollowNotice {
     /// There are more files or folders than a follower keeps.
     #[error("there are more files or folders than can be followed; name fewer of them")]
     TooMany,
+    /// Another machine is read again after a failure. `machine` is safe for a terminal.
+    #[error("{machine} is read again")]
+    ReadAgain {
+        /// The name of the machine.
+        machine: String,
+    },
     /// The system does not notify the follower of changes. `reason` is safe for a
     /// terminal.
     #[error("the system reports no changes ({reason}); files are checked at intervals instead")]

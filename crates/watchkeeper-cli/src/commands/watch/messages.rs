@@ -12,6 +12,7 @@ use watchkeeper_sources::{EndReason, FollowReport, Update};
 
 use crate::{
     global::Global,
+    live::is_remote,
     loading,
     numbers::counted,
     output::{quoted_path, safe_path},
@@ -33,7 +34,7 @@ impl Summary {
     pub(super) fn new(paths: &[PathBuf], file: &PolicyFile, policy: &Policy) -> Self {
         let reads_input = paths.iter().any(|path| is_standard_input(path));
         let (existing, missing) =
-            paths.iter().cloned().partition(|path| reads_input || path.exists());
+            paths.iter().cloned().partition(|path| reads_input || is_remote(path) || path.exists());
         let sinks: Vec<&str> = policy.sinks.iter().map(|sink| &*sink.id).collect();
         let sinks = if sinks.is_empty() { "none".to_owned() } else { sinks.join(", ") };
         let policy = format!(
@@ -95,7 +96,7 @@ impl Summary {
         let unsupported = report.unsupported.iter().map(|(agent, n)| (*agent, *n)).collect();
         parts.extend(unsupported_agents(unsupported));
         let _ = writeln!(err, "{}", parts.join("; "));
-        for path in self.existing.iter().filter(|path| !path.is_dir()) {
+        for path in self.existing.iter().filter(|path| !is_remote(path) && !path.is_dir()) {
             let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             if !recognized.contains(&absolute) {
                 let reason = reason_not_read(path);
