@@ -33,6 +33,8 @@ mod run;
 mod scenarios;
 mod service;
 mod silences;
+#[cfg(unix)]
+mod ssh;
 mod streams;
 mod tidy;
 mod tune;

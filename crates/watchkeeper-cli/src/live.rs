@@ -26,15 +26,14 @@ pub(crate) use self::{
     control::{Control, SignalListener},
     host::{ChangedPolicy, Host, NextPolicy, Quiet, Refusal},
     page::LivePage,
-    remote::{
-        AddressError, ConnectionError, Remote, RemotePaths, RemoteSources, find_ssh, is_remote,
-    },
+    remote::{AddressError, ConnectionError, RemotePaths, find_ssh, is_remote},
     standard_input::{StandardInput, StandardInputError},
     telemetry::Telemetry,
 };
 use self::{
     reading::SessionReader,
     reload::{PolicyParts, PolicyReloader},
+    remote::{Remote, RemoteSources},
     sinks::{Identity, LiveSinks},
     vital_signs::VitalSigns,
 };
@@ -168,14 +167,21 @@ impl LiveMonitor {
         Self { reader: self.reader.with_input(input), ..self }
     }
 
-    /// Follows sessions of other machines.
-    pub(crate) fn with_remotes(self, remotes: Vec<Arc<Remote>>) -> Self {
-        Self { reader: self.reader.with_remotes(remotes), ..self }
-    }
-
-    /// Returns the maximum age of the last change of a file that is read at the start.
-    pub(crate) fn recent(&self) -> SignedDuration {
-        self.recent
+    /// Starts to read other machines. `source` is the kind of all files; `None` recognizes each
+    /// file.
+    pub(crate) fn with_machines(
+        self,
+        machines: Vec<RemotePaths>,
+        registry: &Registry,
+        source: Option<&'static SourceEntry>,
+    ) -> io::Result<Self> {
+        let start = |paths| {
+            let kinds = registry.sources.iter().collect();
+            let sources = RemoteSources { kind: source, kinds, recent: self.recent };
+            Remote::start(paths, sources, self.control())
+        };
+        let remotes = machines.into_iter().map(start).collect::<io::Result<_>>()?;
+        Ok(Self { reader: self.reader.with_remotes(remotes), ..self })
     }
 
     pub(crate) fn control(&self) -> Control {
@@ -255,6 +261,7 @@ impl LiveMonitor {
         if is_read {
             reader.read_rest(host);
         }
+        reader.stop_remotes();
         reader.take(&mut send);
         report_panics(&mut reader, &feed);
         let stopped = running.stop();

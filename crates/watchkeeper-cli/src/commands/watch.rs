@@ -33,8 +33,8 @@ use crate::{
     file_watcher::FileWatcher,
     global::Global,
     live::{
-        Control, LiveMonitor, Outcome, Remote, RemotePaths, RemoteSources, SignalListener,
-        StandardInput, find_ssh, is_remote,
+        Control, LiveMonitor, Outcome, RemotePaths, SignalListener, StandardInput, find_ssh,
+        is_remote,
     },
     loading,
     numbers::counted,
@@ -102,15 +102,7 @@ impl Watch {
         if reads_input && 1 < paths.len() {
             return Err(Error::StandardInputAndFiles);
         }
-        let mut remotes = Vec::new();
-        let is_address = |path: &&PathBuf| is_remote(path);
-        for path in paths.iter().filter(is_address) {
-            let added = RemotePaths::add(&mut remotes, path);
-            added.map_err(|source| SessionPathsError::Address { path: path.clone(), source })?;
-        }
-        if !remotes.is_empty() {
-            find_ssh()?;
-        }
+        let machines = machines(&paths)?;
         let summary = Summary::new(&paths, &policy_file, &policy);
         let sink_files = loading::sink_files(&policy);
         let display = self.display.display(output.styles)?;
@@ -139,13 +131,7 @@ impl Watch {
         let start = || StandardInput::start(source, registry.sources.iter(), control.clone());
         let input = reads_input.then(start).transpose()?;
         let live = live.with_input(input.clone());
-        let start = |paths| {
-            let kinds = registry.sources.iter().collect();
-            let sources = RemoteSources { kind: source, kinds, recent: live.recent() };
-            Remote::start(paths, sources, control.clone())
-        };
-        let remotes = remotes.into_iter().map(start).collect::<io::Result<Vec<_>>>()?;
-        let live = live.with_remotes(remotes.clone());
+        let live = live.with_machines(machines, registry, source)?;
         stop_without_reader(control.clone(), has_other_sinks.clone());
         // Before the first message, so that no signal is missed after it. A closed terminal
         // ends the program; a service has none.
@@ -190,7 +176,6 @@ impl Watch {
             hooks: &hooks,
         };
         let outcome = live.run(&mut host);
-        remotes.iter().for_each(|remote| remote.stop());
         drop(host);
         drop(messages);
         let drawn = shown.finish();
@@ -212,6 +197,19 @@ impl Watch {
         }
         Error::of_losses(outcome).map_or(Ok(Status::Success), Err)
     }
+}
+
+/// Returns the machines among the paths. Fails if one cannot be reached in any case.
+fn machines(paths: &[PathBuf]) -> Result<Vec<RemotePaths>, Error> {
+    let mut machines = Vec::new();
+    for path in paths.iter().filter(|path| is_remote(path)) {
+        let added = RemotePaths::add(&mut machines, path);
+        added.map_err(|source| SessionPathsError::Address { path: path.clone(), source })?;
+    }
+    if !machines.is_empty() {
+        find_ssh()?;
+    }
+    Ok(machines)
 }
 
 /// Prints the counts of a run.

@@ -254,6 +254,13 @@ impl SessionReader {
         }
     }
 
+    /// Ends the connections to other machines.
+    pub(super) fn stop_remotes(&self) {
+        for remote in &self.remotes {
+            remote.stop();
+        }
+    }
+
     /// Takes the events of other machines.
     pub(super) fn read_remotes(&mut self, host: &mut dyn Host) {
         for remote in self.remotes.clone() {

@@ -83,7 +83,7 @@ struct Reader {
     failure: Option<Finding>,
     /// The time and the uptime at the latest list.
     listed_at: Option<(Timestamp, Duration)>,
-    /// It was reported that there is nothing to follow.
+    /// It was reported that none of the paths exists.
     is_missing: bool,
 }
 
@@ -223,7 +223,7 @@ impl Reader {
         }
     }
 
-    /// Reads what was added. Returns whether the reading goes on.
+    /// Reads the added lines. Returns whether the reading goes on.
     fn read(
         &mut self,
         connection: &mut Connection,

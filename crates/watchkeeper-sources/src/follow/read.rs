@@ -8,11 +8,11 @@ use std::{
 
 use memchr::memchr;
 use tracing::debug;
-use watchkeeper_core::{SignedDuration, Timestamp, author::make_safe};
+use watchkeeper_core::{Timestamp, author::make_safe};
 
 use super::{
     EndReason, Follower, Update,
-    interval::has_passed,
+    interval::{PAUSE, has_passed},
     log::{TARGET, name, safe},
     platform::Identity,
     reading::{Progress, Reading, read_head},
@@ -25,9 +25,6 @@ use crate::{
     file_source::recognize_among,
     unsupported,
 };
-
-/// The time without a change after which a source may take a turn for ended.
-pub(super) const PAUSE: SignedDuration = SignedDuration::from_secs(30);
 
 impl Follower {
     /// Reads a slice of the last lines of a deleted file that is still open. Returns whether

@@ -16,7 +16,7 @@ use watchkeeper_core::{
 use super::{
     EndReason, FollowNotice, FollowReport, Update,
     arrival::{Arrival, TOLERANCE},
-    read::PAUSE,
+    interval::PAUSE,
     reading::{LONG, Reading, Shared},
 };
 use crate::{MAX_LINE, SourcePanic, database, file::HEAD, file_source::recognize_among};

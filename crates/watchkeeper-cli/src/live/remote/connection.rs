@@ -226,7 +226,7 @@ impl Connection {
     /// Sends the script, and waits until it runs. Skips what the login shell prints before.
     fn start(&mut self) -> Result<(), ConnectionError> {
         const EXPECTED: &str = "the greeting of the script";
-        self.send(&format!("token={}\n{SCRIPT}", self.token))?;
+        self.send(&format!("token={}\n{SCRIPT}", self.token));
         let mut n_bytes = 0;
         let mut greeting = None;
         loop {
@@ -247,7 +247,7 @@ impl Connection {
                 Some(("error", message)) => {
                     return Err(ConnectionError::Script { message: make_safe(message) });
                 }
-                Some(_) => return Err(unexpected(EXPECTED, &line)),
+                Some(_) => return Err(self.unexpected(EXPECTED, &line)),
                 None => {}
             }
             n_bytes += line.len() + 1;
@@ -266,14 +266,14 @@ impl Connection {
             request.push_str(root);
             request.push('\n');
         }
-        self.send(&request)?;
+        self.send(&request);
         let line = self.line(EXPECTED)?;
         let (n_roots, clock) = match self.answer(&line) {
             Some(("list", rest)) => rest.split_once(' ').unwrap_or_default(),
-            _ => return Err(unexpected(EXPECTED, &line)),
+            _ => return Err(self.unexpected(EXPECTED, &line)),
         };
         let (Ok(n_roots), Ok(clock)) = (n_roots.parse(), clock.parse()) else {
-            return Err(unexpected(EXPECTED, &line));
+            return Err(self.unexpected(EXPECTED, &line));
         };
         let mut list = List { entries: Vec::new(), n_roots, clock };
         let mut n_bytes = 0;
@@ -298,7 +298,7 @@ impl Connection {
         let n_before = offset % BLOCK;
         let n_bytes = n_before + len;
         let (block, n_blocks) = (offset / BLOCK, n_bytes.div_ceil(BLOCK));
-        self.send(&format!("read {block} {n_blocks} {n_bytes}\n{path}\n"))?;
+        self.send(&format!("read {block} {n_blocks} {n_bytes}\n{path}\n"));
         let line = self.line(EXPECTED)?;
         match self.answer(&line) {
             Some(("gone", _)) => Ok(Answer::Gone),
@@ -307,7 +307,7 @@ impl Connection {
                 self.skip(n_before)?;
                 self.bytes(*len).map(Answer::Bytes)
             }
-            _ => Err(unexpected(EXPECTED, &line)),
+            _ => Err(self.unexpected(EXPECTED, &line)),
         }
     }
 
@@ -319,9 +319,10 @@ impl Connection {
         Some(rest.split_once(' ').unwrap_or((rest, "")))
     }
 
-    fn send(&mut self, text: &str) -> Result<(), ConnectionError> {
-        let sent = self.requests.write_all(text.as_bytes()).and_then(|()| self.requests.flush());
-        sent.or_else(|_| Err(self.closed()))
+    /// Sends a request. After a failure, the output ends where the answer belongs, and may have a
+    /// reason before its end.
+    fn send(&mut self, text: &str) {
+        let _ = self.requests.write_all(text.as_bytes()).and_then(|()| self.requests.flush());
     }
 
     /// Takes a line, without its line break.
@@ -378,13 +379,19 @@ impl Connection {
         Ok(())
     }
 
+    fn unexpected(&self, expected: &'static str, line: &[u8]) -> ConnectionError {
+        let answer = String::from_utf8_lossy(line).replace(&self.token, "<token>");
+        ConnectionError::Unexpected { expected, answer: quote(&answer) }
+    }
+
     /// Makes the error of a connection that has ended: the last message of `ssh`.
     fn closed(&self) -> ConnectionError {
         let deadline = Deadline::after(LAST_MESSAGE_TIME);
         // Nothing is sent.
         let _ = self.end_of_messages.recv_timeout(deadline.remaining());
         let message = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        let message = if message.is_empty() { CLOSED.to_owned() } else { make_safe(&message) };
+        let message = message.trim_end_matches('.');
+        let message = if message.is_empty() { CLOSED.to_owned() } else { make_safe(message) };
         ConnectionError::Closed { message }
     }
 }
@@ -396,10 +403,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.process.end();
     }
-}
-
-fn unexpected(expected: &'static str, line: &[u8]) -> ConnectionError {
-    ConnectionError::Unexpected { expected, answer: quote(&String::from_utf8_lossy(line)) }
 }
 
 /// Reads the line of a file in a list. `None` if it is none, or if its path cannot be requested.
@@ -416,7 +419,7 @@ fn is_path(path: &str) -> bool {
     path.starts_with('/') && !path.contains(char::is_control)
 }
 
-/// Passes the output on, until its end or that of the connection.
+/// Passes the output on, until it or the connection ends.
 fn pass_chunks(mut output: impl Read, chunks: &SyncSender<Vec<u8>>) {
     let mut chunk = vec![0; CHUNK];
     loop {

@@ -27,7 +27,7 @@ pub(super) struct Machine {
     pub(super) port: Option<u16>,
 }
 
-/// What is followed on a machine.
+/// The followed paths of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RemotePaths {
     pub(super) machine: Machine,
