@@ -30,8 +30,8 @@ const TAIL: u64 = MAX_TAIL / 2;
 const MAX_WARM_UP: u64 = TAIL / 2;
 /// The model calls before a checkpoint that the source reads.
 const N_WARM_UP: usize = 3;
-/// The largest file of an agent that replaces its files, which is read as a whole.
-const MAX_REWRITTEN: u64 = 16 << 20;
+/// The largest document, which is read as a whole.
+const MAX_DOCUMENT: u64 = 16 << 20;
 /// The lines between two looks at the clock.
 const LINES: u64 = 64;
 
@@ -96,14 +96,14 @@ pub(super) fn replay(
     let kind = stored.as_ref().and_then(|stored| registry.sources.get(&stored.kind).ok());
     let mut file = PositionedFile::open(transcript, kind, &registry.sources)?;
     let size = file.size()?;
-    if file.kind().is_rewritten() && MAX_REWRITTEN < size {
+    if file.is_document() && MAX_DOCUMENT < size {
         return Ok(None);
     }
     let is_same = |stored: &Checkpoint| {
         let mark = file.mark(stored.start.offset).ok().flatten();
         mark.is_some_and(|mark| mark.hash == stored.hash)
     };
-    let stored = stored.filter(is_same);
+    let stored = stored.filter(|_| !file.is_document()).filter(is_same);
     let mut reading = Reading::new(policy, file.kind(), transcript);
     let (mut head, mut start) = (0, Line::default());
     file.seek(Position::default())?;
@@ -118,7 +118,7 @@ pub(super) fn replay(
             reading.observe(&reading.with_origin(event));
         }
     }
-    let needs_checkpoint = !file.kind().is_rewritten() && start.offset + MAX_TAIL < size;
+    let needs_checkpoint = !file.is_document() && start.offset + MAX_TAIL < size;
     let new_start = needs_checkpoint.then(|| size - TAIL);
     let mut model_calls: Vec<Line> = Vec::new();
     let mut new: Option<(Line, Line)> = None;
@@ -151,6 +151,13 @@ pub(super) fn replay(
         }
         if !is_finished {
             break;
+        }
+    }
+    if is_finished {
+        // No checkpoint is behind this line: the next call reads it again, then with its end.
+        file.read_last(&mut events)?;
+        for event in events.drain(..) {
+            reading.observe(&event);
         }
     }
     if let Some((warm_up, start)) = new
