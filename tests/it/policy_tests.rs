@@ -570,18 +570,24 @@ expect_sinks = ["audit", "console"]
 #[test]
 fn the_tests_in_the_manual_pass() {
     let manual = fs::read_to_string(tidy::root().join("docs/policy-tests.md")).unwrap();
-    let block = |open: &str, close: &str| {
-        let (_, rest) = manual.split_once(open).expect("the manual has an example");
+    let block = |text: &str, open: &str, close: &str| {
+        let (_, rest) = text.split_once(open).expect("the manual has an example");
         rest.split_once(close).expect("the example ends").0.to_owned()
     };
     let folder = Folder::new();
-    let builtin = block("```toml\n", "```\n").replace("policy.toml", "builtin:default");
+    let builtin = block(&manual, "```toml\n", "```\n").replace("policy.toml", "builtin:default");
     folder.write("manual.test.toml", builtin);
-    folder.write("manual.md", block("````markdown\n", "````\n"));
-    assert_snapshot!(seen(&folder, &["manual.test.toml", "manual.md"]), @"
+    folder.write("manual.md", block(&manual, "````markdown\n", "````\n"));
+    let actions = block(&manual, "### Actions\n", "## Markdown\n");
+    let policy = block(&actions, "```toml\n", "```\n");
+    let tests = actions.split_once(&policy).expect("the policy is in the section").1;
+    folder.write("actions.test.toml", block(tests, "```toml\n", "```\n"));
+    folder.write("policy.toml", policy);
+    assert_snapshot!(seen(&folder, &["manual.test.toml", "manual.md", "actions.test.toml"]), @"
     ok    manual.test.toml: reports a build that fails repeatedly
     ok    manual.md: A sub-agent that repeats a call
-    2 passed, 0 failed
+    ok    actions.test.toml: nudges at the third repetition and stops at the fifth
+    3 passed, 0 failed
     exit 0
     ");
 }
