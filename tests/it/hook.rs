@@ -109,7 +109,7 @@ impl Session {
 
     /// Returns the actions in the ledger: the action and the text.
     fn actions(&self) -> String {
-        let path = self.folder.path().join("state/watchkeeper/hooks/actions.jsonl");
+        let path = hooks(self.folder.path()).join("actions.jsonl");
         let text = fs::read_to_string(path).unwrap_or_default();
         let mut lines = String::new();
         for line in text.lines() {
@@ -129,27 +129,50 @@ fn command(folder: &Path, client: &str, args: &[&str]) -> Command {
     let mut command = program();
     command.current_dir(folder).env("XDG_STATE_HOME", folder.join("state"));
     command.arg("hook").arg(client).args(args);
+    if !args.contains(&"--time-limit") {
+        // Not reached on a busy machine either.
+        command.args(["--time-limit", "60s"]);
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 fn start(folder: &Path, client: &str, args: &[&str], input: &[u8]) -> Child {
-    let mut child = command(folder, client, args).spawn().unwrap();
+    start_command(command(folder, client, args), input)
+}
+
+fn start_command(mut command: Command, input: &[u8]) -> Child {
+    let mut child = command.spawn().unwrap();
     // The program may end before it has read all.
     let _ = child.stdin.take().unwrap().write_all(input);
     child
 }
 
-/// Returns what the program prints. It always succeeds.
+/// Returns the standard output of the program, which always succeeds.
 fn answer(folder: &Path, client: &str, args: &[&str], input: &[u8]) -> String {
-    let output = start(folder, client, args, input).wait_with_output().unwrap();
+    answer_of(start(folder, client, args, input))
+}
+
+fn answer_of(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), err.as_str()), (Some(0), ""));
     String::from_utf8(output.stdout).unwrap()
 }
 
 fn log(folder: &Path) -> String {
-    fs::read_to_string(folder.join("state/watchkeeper/hooks/log")).unwrap_or_default()
+    fs::read_to_string(hooks(folder).join("log")).unwrap_or_default()
+}
+
+/// Returns the lines of the log without their times.
+fn troubles(folder: &Path) -> String {
+    let log = log(folder);
+    let lines: Vec<&str> = log.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    lines.join("\n")
+}
+
+fn hooks(folder: &Path) -> PathBuf {
+    folder.join("state/watchkeeper/hooks")
 }
 
 #[test]
@@ -325,9 +348,17 @@ fn clients_take_no_error_for_a_refusal() {
         &["--policy", "x", "--color=never", "hook", "codex", "--state-dir", ""],
         &["--log-format", "text", "hook"],
     ] {
-        let Ran { out, status, .. } = Ran::of(program().current_dir(folder.path()).args(args));
-        assert_eq!((out.as_str(), status), ("", 0), "{args:?}");
+        let mut command = program();
+        command.current_dir(folder.path()).env("XDG_STATE_HOME", folder.path().join("state"));
+        let Ran { out, err, status } = Ran::of(command.args(args));
+        assert_eq!((out.as_str(), err.is_empty(), status), ("", false, 0), "{args:?}");
     }
+    assert_snapshot!(troubles(folder.path()), @"
+    hook: invalid value 'of a later version' for '--act <ACTION>' [possible values: nudge, ask, deny, stop]
+    hook: invalid value 'a later client' for '<CLIENT>' [possible values: claude-code, codex, gemini-cli, copilot-cli, cursor, qwen-code, opencode]
+    hook: a value is required for '--state-dir <DIR>' but none was supplied
+    hook: the following required arguments were not provided: <CLIENT>
+    ");
     assert_eq!(Ran::of(program().args(["check", "--hook", "hook"])).status, 2);
 }
 
@@ -340,7 +371,7 @@ fn nothing_is_said_in_the_mode_observe_or_at_a_stop() {
         let payload = session.payload(event, "make");
         assert_eq!(session.hook("claude-code", &["--act", "stop"], &payload), "", "{event}");
     }
-    let written = fs::read_dir(session.folder.path().join("state/watchkeeper/hooks")).unwrap();
+    let written = fs::read_dir(hooks(session.folder.path())).unwrap();
     let written: Vec<_> = written.map(|file| file.unwrap().file_name()).collect();
     assert_eq!(written, ["called-claude-code"]);
 }
@@ -515,6 +546,144 @@ fn any_trouble_lets_the_agent_go_on() {
 }
 
 #[test]
+fn a_run_that_takes_too_long_is_logged_and_loses_no_action() {
+    let mut session = Session::new();
+    session.run("make", 4);
+    let payload = session.payload("PreToolUse", "make");
+    let args = ["--act", "nudge", "--time-limit", "200ms"];
+    fs::create_dir_all(hooks(session.folder.path())).unwrap();
+    let lock = fs::File::create(hooks(session.folder.path()).join("lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(session.hook("claude-code", &args, &payload), "");
+    let expected = "claude-code: no answer within 200ms, the time limit: the agent goes on";
+    assert_eq!(troubles(session.folder.path()), expected);
+    drop(lock);
+    assert!(session.hook("claude-code", &["--act", "nudge"], &payload).contains("noticed"));
+    assert_eq!(session.actions().lines().count(), 1);
+}
+
+#[test]
+fn an_action_that_no_client_has_read_is_repeated() {
+    let mut session = Session::new();
+    session.run("make", 4);
+    let payload = session.payload("PreToolUse", "make").to_string();
+    let hook = || command(session.folder.path(), "claude-code", &["--act", "nudge"]);
+    let mut child = hook().spawn().unwrap();
+    drop(child.stdout.take());
+    child.stdin.take().unwrap().write_all(payload.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(troubles(session.folder.path()).contains("cannot be read or written"));
+    assert!(answer_of(start_command(hook(), payload.as_bytes())).contains("noticed"));
+    assert_eq!(answer_of(start_command(hook(), payload.as_bytes())), "");
+    // The ledger has both attempts, with the id of one action.
+    let ledger = fs::read_to_string(hooks(session.folder.path()).join("actions.jsonl")).unwrap();
+    let actions = ledger.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let ids: Vec<Value> = actions.map(|action| action["id"].clone()).collect();
+    assert_eq!(ids, [ids[0].clone(), ids[0].clone()]);
+}
+
+#[test]
+fn the_log_is_in_the_state_folder_of_the_policy() {
+    let mut session = Session::new();
+    session.run("make", 4);
+    let own = session.folder.path().join("own");
+    let policy = format!(
+        "version = 1\nextends = ['builtin:default']\n[monitor]\nstate_dir = '{}'",
+        own.display()
+    );
+    session.folder.write(".watchkeeper.toml", policy);
+    let payload = session.payload("PreToolUse", "make");
+    assert!(session.hook("claude-code", &["--act", "nudge"], &payload).contains("noticed"));
+    answer(session.folder.path(), "claude-code", &[], b"no JSON");
+    for file in ["called-claude-code", "actions.jsonl", "log"] {
+        assert!(own.join("hooks").join(file).exists(), "{file}");
+    }
+    assert!(!hooks(session.folder.path()).exists());
+}
+
+#[test]
+fn a_last_line_counts_before_its_line_break_is_written_and_once() {
+    let mut session = Session::new();
+    session.run("make", 4);
+    let text = fs::read_to_string(&session.path).unwrap();
+    let payload = session.payload("PreToolUse", "make");
+    let mut seen = String::new();
+    let mut hook = |session: &Session, name: &str| {
+        let answer = session.hook("claude-code", &["--act", "nudge"], &payload);
+        let n_times = answer.split_once(" times").map(|(before, _)| before.rsplit(' ').next());
+        writeln!(seen, "{name}: {}", n_times.flatten().unwrap_or("-")).unwrap();
+    };
+    fs::write(&session.path, &text[..text.len() - 2]).unwrap();
+    hook(&session, "an unfinished line");
+    fs::write(&session.path, &text[..text.len() - 1]).unwrap();
+    hook(&session, "a line without a line break");
+    fs::write(&session.path, &text).unwrap();
+    session.run("make", 3);
+    hook(&session, "seven calls");
+    session.run("make", 1);
+    hook(&session, "eight calls");
+    assert_snapshot!(seen, @"
+    an unfinished line: -
+    a line without a line break: 4
+    seven calls: -
+    eight calls: 8
+    ");
+}
+
+#[test]
+fn a_long_document_is_read_at_each_call() {
+    let folder = Folder::new();
+    let path = folder.path().join("session-1.json");
+    let hook = |n_repeated: usize| {
+        let message = |n: usize, command: String, text: String| {
+            let at = format!("2026-03-01T09:{:02}:{:02}.000Z", n / 60, n % 60);
+            let result = json!({ "functionResponse": { "id": n.to_string(), "name": "run_shell_command",
+                "response": { "output": format!("Output: {text}\nExit Code: 0") } } });
+            json!({
+                "id": format!("m{n}"), "timestamp": at, "type": "gemini", "content": "",
+                "toolCalls": [{
+                    "id": n.to_string(), "name": "run_shell_command", "args": { "command": command },
+                    "result": [result], "status": "success", "timestamp": at,
+                }],
+            })
+        };
+        let earlier =
+            (0..200).map(|n| message(n, format!("step {n}"), format!("{n}").repeat(6_000)));
+        let repeated = (200..200 + n_repeated).map(|n| message(n, "make".into(), "done".into()));
+        let messages = json!(earlier.chain(repeated).collect::<Vec<_>>());
+        let session = format!(
+            "{{\n  \"sessionId\": \"s-1\",\n  \"projectHash\": \"a\",\n  \"messages\": {messages:#}\n}}"
+        );
+        fs::write(&path, session).unwrap();
+        assert!(2 << 20 < fs::metadata(&path).unwrap().len());
+        let payload = json!({
+            "session_id": "s-1", "hook_event_name": "AfterTool", "transcript_path": path,
+            "tool_name": "run_shell_command", "tool_input": { "command": "make" },
+        });
+        answer(folder.path(), "gemini-cli", &["--act", "nudge"], payload.to_string().as_bytes())
+    };
+    assert_eq!(hook(1), "");
+    assert!(hook(4).contains("4 times"));
+    assert!(hook(8).contains("8 times"));
+    assert_eq!(log(folder.path()), "");
+}
+
+#[test]
+fn a_session_of_copilot_is_found_in_its_home_folder() {
+    let mut session = Session::new();
+    session.run("make", 4);
+    let text = fs::read(&session.path).unwrap();
+    let home = session.folder.path().join("copilot");
+    session.folder.write("copilot/session-state/s-1/events.jsonl", text);
+    let (mut payload, _) = session.payloads("copilot-cli");
+    payload.as_object_mut().unwrap().remove("transcriptPath");
+    let mut command = command(session.folder.path(), "copilot-cli", &["--act", "nudge"]);
+    command.env("COPILOT_HOME", home);
+    let answer = answer_of(start_command(command, payload.to_string().as_bytes()));
+    assert!(answer.contains("4 times"), "{answer}");
+}
+
+#[test]
 fn a_state_folder_that_cannot_be_written_lets_the_agent_go_on() {
     let mut session = Session::new();
     session.run("make", 8);
@@ -570,7 +739,7 @@ fn a_checkpoint_changes_no_answer() {
     let args = ["--policy", policy.to_str().unwrap()];
     let text = "x".repeat(9_000);
     let checkpoint = |session: &Session| {
-        let hooks = session.folder.path().join("state/watchkeeper/hooks");
+        let hooks = hooks(session.folder.path());
         let mut names = fs::read_dir(hooks).into_iter().flatten().map(|it| it.unwrap().path());
         let found = names.find(|it| it.file_name().unwrap().to_str().unwrap().starts_with("check"));
         found.map(|path| fs::read_to_string(path).unwrap())

@@ -206,10 +206,18 @@ impl App {
         install_logging: impl FnOnce(&Global, Styles) -> Result<(), LoggingError>,
     ) -> Status {
         let args: Vec<OsString> = args.into_iter().collect();
-        let is_hook = commands::is_hook(&args);
-        let status = self.run_args(args, output, install_logging);
+        if !commands::is_hook(&args) {
+            return self.run_args(args, output, install_logging);
+        }
+        let mut printed = Vec::new();
+        let styles = Styles { err: false, ..output.styles };
+        let captured = &mut Output { out: &mut *output.out, err: &mut printed, styles };
+        if self.run_args(args.clone(), captured, install_logging) != Status::Success {
+            commands::log_hook_failure(&args, &printed);
+        }
+        output.fail(&String::from_utf8_lossy(&printed));
         // Clients take the status 2, of a usage error, for a refusal.
-        if is_hook { Status::Success } else { status }
+        Status::Success
     }
 
     fn run_args(

@@ -19,6 +19,18 @@ pub(crate) struct StateFolder {
 }
 
 impl StateFolder {
+    /// Returns the folder that arguments name which were not parsed, or else the usual one. `None`
+    /// if the environment names no home folder.
+    pub(crate) fn of_args(args: &[OsString]) -> Option<PathBuf> {
+        const OPTION: &str = "--state-dir";
+        let value = args.iter().enumerate().find_map(|(at, arg)| match arg.to_str()? {
+            OPTION => args.get(at + 1).map(PathBuf::from),
+            text => text.strip_prefix(OPTION)?.strip_prefix('=').map(PathBuf::from),
+        });
+        let state_dir = value.filter(|folder| !folder.as_os_str().is_empty());
+        Self { state_dir }.path(None)
+    }
+
     /// Returns the folder of the argument.
     pub(crate) fn given(&self) -> Option<&Path> {
         self.state_dir.as_deref()
@@ -49,7 +61,15 @@ fn usual_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
 mod tests {
     use std::{ffi::OsString, path::PathBuf};
 
-    use super::usual_folder;
+    use super::{StateFolder, usual_folder};
+
+    #[test]
+    fn a_folder_is_found_in_invalid_arguments() {
+        for args in [&["--state-dir", "/s", "--x"][..], &["hook", "--state-dir=/s"]] {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            assert_eq!(StateFolder::of_args(&args), Some("/s".into()));
+        }
+    }
 
     #[test]
     fn the_usual_folder_follows_the_environment() {

@@ -20,7 +20,8 @@ pub use self::{
     history::{PastFinding, past_findings},
     ledger::FileLedger,
     private_file::{
-        create_new_private_file, create_private_file, create_private_folder, open_private_file,
+        append_private_file, create_new_private_file, create_private_file, create_private_folder,
+        open_private_file,
     },
     state_folder::{StateError, StateFolder},
     storage::{DiskStorage, Storage},

@@ -12,6 +12,12 @@ pub fn create_private_file(path: &Path) -> io::Result<File> {
     checked(options().write(true).create(true).truncate(false), path)
 }
 
+/// Opens a file to append to it, like [`create_private_file`]. Each write is at the end of the
+/// file, also if other processes write to it.
+pub fn append_private_file(path: &Path) -> io::Result<File> {
+    checked(options().append(true).create(true), path)
+}
+
 /// Creates a file that its owner alone can read and write. Fails if the path exists.
 pub fn create_new_private_file(path: &Path) -> io::Result<File> {
     options().write(true).create_new(true).open(path)

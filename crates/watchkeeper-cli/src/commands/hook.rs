@@ -1,25 +1,20 @@
-use std::{io, process, thread, time::Duration};
+use std::{ffi::OsString, io};
 
 use clap::Args;
-use watchkeeper_core::{
-    Action,
-    author::make_safe,
-    clock::{Clock as _, Deadline, SystemClock},
-    embed::Registry,
-};
+use watchkeeper_core::{Action, author::Period, clock::Deadline, embed::Registry};
 
 use crate::{
     causes::with_causes,
     global::Global,
-    hook::{Act, Client, Hook, HookFolder, Trouble},
+    hook::{Act, Client, Hook, HookFolder, Log, Trouble, end_at_limit},
     loading,
     output::{Output, Status},
     policy_file::PolicyFile,
     state_folder::StateFolder,
 };
 
-/// The longest run. Then the client goes on without an answer.
-const MAX_TIME: Duration = Duration::from_secs(1);
+/// The part of the time limit for reading the session, in percent.
+const READ_PERCENT: u32 = 60;
 
 /// Act on an agent from a hook of its client
 ///
@@ -39,6 +34,10 @@ pub(crate) struct RunHook {
     #[arg(long, value_name = "ACTION")]
     act: Option<Act>,
 
+    /// Longest run. Then the client goes on without an answer
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    time_limit: Period,
+
     #[command(flatten)]
     folder: StateFolder,
 }
@@ -50,21 +49,13 @@ impl RunHook {
         registry: &Registry,
         output: &mut Output<'_>,
     ) -> Status {
-        thread::spawn(|| {
-            let deadline = Deadline::after(MAX_TIME);
-            while !deadline.remaining().is_zero() {
-                thread::park_timeout(deadline.remaining());
-            }
-            process::exit(0);
-        });
-        let usual = || self.folder.path(None).as_deref().map(HookFolder::of);
-        if let Err(trouble) = self.answer(global, registry, output)
-            && let Some(folder) = usual()
-        {
-            let (now, client) = (SystemClock.now(), self.client.name());
-            let trouble = make_safe(&with_causes(&trouble).replace('\n', " "));
-            // Without a log, the trouble is not known: the agent goes on in any case.
-            let _ = folder.log(&format!("{now:.0} {client}: {trouble}"));
+        let limit = self.time_limit.get().unsigned_abs();
+        let deadline = Deadline::after(limit * READ_PERCENT / 100);
+        let usual = self.folder.path(None).as_deref().map(HookFolder::of);
+        let log = Log::new(self.client.name(), usual);
+        end_at_limit(limit, log.clone());
+        if let Err(trouble) = self.answer(global, registry, deadline, &log, output) {
+            log.add(&with_causes(&trouble));
         }
         Status::Success
     }
@@ -73,17 +64,29 @@ impl RunHook {
         &self,
         global: &Global,
         registry: &Registry,
+        deadline: Deadline,
+        log: &Log,
         output: &mut Output<'_>,
     ) -> Result<(), Trouble> {
         let file = PolicyFile::find(global.policy.as_deref()).policy;
         let policy = loading::policy_without_text(&file, registry)?;
         let folder = self.folder.path(Some(&policy)).as_deref().map(HookFolder::of);
+        log.continue_in(folder.clone());
         let act = self.act.map(Action::from);
-        let hook = Hook { client: self.client, act, registry, folder };
-        if let Some(answer) = hook.run(io::stdin().lock(), policy)? {
+        let hook = Hook { client: self.client, act, registry, folder, deadline };
+        hook.run(io::stdin().lock(), policy, |answer| {
             output.out.write_all(format!("{answer}\n").as_bytes())?;
-            output.out.flush()?;
-        }
-        Ok(())
+            output.out.flush()
+        })
     }
+}
+
+/// Logs an error that a hook has printed before it could run, such as one in its arguments.
+pub(crate) fn log_failure(args: &[OsString], printed: &[u8]) {
+    let folder = StateFolder::of_args(args).as_deref().map(HookFolder::of);
+    let text = String::from_utf8_lossy(printed);
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let error = lines.join(" ");
+    Log::new("hook", folder).add(error.strip_prefix("error: ").unwrap_or(&error));
 }

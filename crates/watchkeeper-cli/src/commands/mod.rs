@@ -28,7 +28,10 @@ use std::ffi::OsString;
 use clap::Subcommand;
 use watchkeeper_core::embed::Registry;
 
-pub(crate) use self::{new::NewError, routes::FactError, silence::SilenceError, watch::UiError};
+pub(crate) use self::{
+    hook::log_failure as log_hook_failure, new::NewError, routes::FactError, silence::SilenceError,
+    watch::UiError,
+};
 
 use crate::{
     error::Error,

@@ -15,7 +15,8 @@ use super::{
 
 /// Returns the answer that carries out an action, and `None` if the client cannot carry out this
 /// action at this moment.
-pub(crate) fn answer(client: Client, call: &HookCall, action: Action, text: &str) -> Option<Value> {
+pub(crate) fn answer(call: &HookCall, action: Action, text: &str) -> Option<Value> {
+    let client = call.client;
     match call.moment {
         Moment::BeforeCall(event) => before_call(client, event, action, text),
         Moment::AfterCall(event) => after_call(client, event, action, text),
@@ -31,8 +32,7 @@ fn before_call(client: Client, event: &str, action: Action, text: &str) -> Optio
             // After the call.
             Client::GeminiCli | Client::Opencode => None,
         },
-        (Client::Codex | Client::Opencode, Action::Ask) => Some(refusal(client, event, text)),
-        (_, Action::Ask) => Some(permission(client, event, "ask", text)),
+        (_, Action::Ask) if client.can_ask() => Some(permission(client, event, "ask", text)),
         (Client::ClaudeCode, Action::Stop) => {
             let mut answer = refusal(client, event, text);
             answer["continue"] = false.into();
@@ -41,7 +41,7 @@ fn before_call(client: Client, event: &str, action: Action, text: &str) -> Optio
         }
         (Client::GeminiCli, Action::Stop) => Some(end(text)),
         (Client::Opencode, Action::Stop) => Some(json!({ "deny": text, "stop": true })),
-        (_, Action::Deny | Action::Stop) => Some(refusal(client, event, text)),
+        (_, Action::Ask | Action::Deny | Action::Stop) => Some(refusal(client, event, text)),
         _ => None,
     }
 }
@@ -105,6 +105,7 @@ mod tests {
         let mut lines = Vec::new();
         for moment in [Moment::BeforeCall(before), Moment::AfterCall(after), Moment::Other] {
             let call = HookCall {
+                client,
                 moment,
                 session: "s".into(),
                 agent: None,
@@ -113,7 +114,7 @@ mod tests {
                 id: None,
             };
             for action in Action::ALL {
-                let answer = answer(client, &call, action, "T");
+                let answer = answer(&call, action, "T");
                 lines.extend(answer.map(|answer| format!("{action:5} {answer}")));
             }
         }

@@ -12,6 +12,7 @@ use super::client::Client;
 /// A call of a hook.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HookCall {
+    pub(crate) client: Client,
     pub(crate) moment: Moment,
     pub(crate) session: SessionId,
     /// The sub-agent; `None` for the main agent.
@@ -135,7 +136,7 @@ impl HookCall {
         let transcript = transcript.filter(|path| path.is_absolute());
         let (session, agent) = (session.into(), agent.map(Into::into));
         let id = payload.tool_use_id.map(Fingerprint::of);
-        Ok(Some(Self { moment, session, agent, transcript, tool_call, id }))
+        Ok(Some(Self { client, moment, session, agent, transcript, tool_call, id }))
     }
 }
 
@@ -167,7 +168,7 @@ fn transcript_of_agent(session: &Path, agent: &str) -> Option<PathBuf> {
 
 /// Returns the session file of Copilot, which its hooks may not name.
 fn copilot_transcript(session: &str) -> Option<PathBuf> {
-    let home = PathBuf::from(std::env::var_os("HOME")?);
-    let folder = home.join(".copilot").join("session-state");
-    is_plain(session).then(|| folder.join(session).join("events.jsonl"))
+    let home = Client::CopilotCli.user_folder(&|name| std::env::var_os(name))?;
+    let folder = home.join("session-state").join(session);
+    is_plain(session).then(|| folder.join("events.jsonl"))
 }

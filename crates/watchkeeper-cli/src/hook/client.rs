@@ -32,4 +32,10 @@ impl Client {
             Self::Opencode => "opencode",
         }
     }
+
+    /// Returns whether a hook can let the client ask its person. If not, a refusal takes the place
+    /// of the question.
+    pub(crate) const fn can_ask(self) -> bool {
+        !matches!(self, Self::Codex | Self::Opencode)
+    }
 }

@@ -12,14 +12,15 @@
 
 use std::{
     fs::{self, File},
-    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 use watchkeeper_core::{Finding, Fingerprint, Timestamp};
 use watchkeeper_delivery::{
-    create_new_private_file, create_private_file, create_private_folder, open_private_file,
+    append_private_file, create_new_private_file, create_private_file, create_private_folder,
+    open_private_file,
 };
 
 use super::client::Client;
@@ -34,7 +35,7 @@ const MAX_TIME: u64 = 64;
 const MAX_LIST: u64 = 1 << 20;
 
 /// The folder of hooks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HookFolder(PathBuf);
 
 /// The sort of a file of one session.
@@ -58,10 +59,14 @@ impl HookFolder {
 
     /// Creates the folder if it is missing, and waits until no other process holds its lock.
     pub(crate) fn lock(&self) -> io::Result<File> {
-        create_private_folder(&self.0)?;
-        let lock = create_private_file(&self.0.join("lock"))?;
+        let lock = self.open_lock()?;
         lock.lock()?;
         Ok(lock)
+    }
+
+    fn open_lock(&self) -> io::Result<File> {
+        create_private_folder(&self.0)?;
+        create_private_file(&self.0.join("lock"))
     }
 
     fn path(&self, sort: Sort, key: Fingerprint) -> PathBuf {
@@ -87,20 +92,26 @@ impl HookFolder {
         key: Fingerprint,
         content: &T,
     ) -> io::Result<()> {
+        self.prepare(sort, key, content)?.replace()
+    }
+
+    /// Writes the new content of a file beside it.
+    pub(crate) fn prepare<T: Serialize>(
+        &self,
+        sort: Sort,
+        key: Fingerprint,
+        content: &T,
+    ) -> io::Result<Prepared> {
         create_private_folder(&self.0)?;
         let path = self.path(sort, key);
         if !path.exists() {
             self.make_room();
         }
         let new = path.with_extension(format!("{}.new", std::process::id()));
-        let written = create_new_private_file(&new).and_then(|mut file| {
-            file.write_all(&serde_json::to_vec(content)?)?;
-            fs::rename(&new, &path)
-        });
-        if written.is_err() {
-            let _ = fs::remove_file(&new);
-        }
-        written
+        let mut file = create_new_private_file(&new)?;
+        let prepared = Prepared { new, path };
+        file.write_all(&serde_json::to_vec(content)?)?;
+        Ok(prepared)
     }
 
     /// Removes the files of the sessions that were not used for longest.
@@ -144,16 +155,22 @@ impl HookFolder {
     /// Adds an action to the ledger. Needs the lock.
     pub(crate) fn add_action(&self, action: &Finding) -> io::Result<()> {
         let line = serde_json::to_string(action)?;
-        self.append("actions.jsonl", "actions.1.jsonl", &line)
+        self.limit("actions.jsonl", "actions.1.jsonl")?;
+        self.append("actions.jsonl", &line)
     }
 
-    /// Adds a trouble to the log.
+    /// Adds a trouble to the log. Does not wait for other processes.
     pub(crate) fn log(&self, line: &str) -> io::Result<()> {
-        let _lock = self.lock()?;
-        self.append("log", "log.1", line)
+        let lock = self.open_lock()?;
+        // If another process holds the lock, a later trouble continues in a new file.
+        if lock.try_lock().is_ok() {
+            self.limit("log", "log.1")?;
+        }
+        self.append("log", line)
     }
 
-    fn append(&self, name: &str, earlier: &str, line: &str) -> io::Result<()> {
+    /// Moves a list that is too long to the name of the earlier ones. Needs the lock.
+    fn limit(&self, name: &str, earlier: &str) -> io::Result<()> {
         let path = self.0.join(name);
         if fs::metadata(&path).is_ok_and(|metadata| MAX_LIST < metadata.len()) {
             match fs::rename(&path, self.0.join(earlier)) {
@@ -161,9 +178,34 @@ impl HookFolder {
                 _ => {}
             }
         }
-        let mut file = create_private_file(&path)?;
-        file.seek(SeekFrom::End(0))?;
+        Ok(())
+    }
+
+    fn append(&self, name: &str, line: &str) -> io::Result<()> {
+        let mut file = append_private_file(&self.0.join(name))?;
         file.write_all(format!("{line}\n").as_bytes())
+    }
+}
+
+/// The new content of a file, which was written beside it. Without [`Self::replace`], it is
+/// removed.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    new: PathBuf,
+    path: PathBuf,
+}
+
+impl Prepared {
+    /// Replaces the file at once.
+    pub(crate) fn replace(self) -> io::Result<()> {
+        fs::rename(&self.new, &self.path)
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // Has no effect after the file was replaced.
+        let _ = fs::remove_file(&self.new);
     }
 }
 

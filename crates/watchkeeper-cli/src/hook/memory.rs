@@ -9,6 +9,9 @@ const MAX: usize = 64;
 /// The memory of a session, by agent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Memory {
+    /// The actions so far.
+    #[serde(default)]
+    pub(crate) n_actions: u64,
     main: AgentMemory,
     /// By name, the earliest first.
     sub_agents: Vec<(String, AgentMemory)>,

@@ -9,14 +9,20 @@ mod answer;
 mod call;
 mod client;
 mod folder;
+mod log;
 mod memory;
 mod prelude;
 mod reaction;
 mod replay;
 mod text;
+mod time_limit;
 mod trouble;
 
-use std::{collections::BTreeMap, io::Read, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+    path::Path,
+};
 
 use serde_json::{Value, json};
 use watchkeeper_core::{
@@ -28,7 +34,8 @@ use watchkeeper_policy::Policy;
 use watchkeeper_sources::open_recent;
 
 pub(crate) use self::{
-    act::Act, client::Client, folder::HookFolder, reaction::Allowed, trouble::Trouble,
+    act::Act, client::Client, folder::HookFolder, log::Log, reaction::Allowed,
+    time_limit::end_at_limit, trouble::Trouble,
 };
 use self::{
     answer::answer,
@@ -43,8 +50,6 @@ use self::{
 const MAX_INPUT: u64 = 64 << 20;
 /// The time in which a session of a database has changed at the latest: it calls its hook now.
 const RECENT: SignedDuration = SignedDuration::from_hours(1);
-/// The time for reading a session file. The next call continues.
-const READ_TIME: Duration = Duration::from_millis(600);
 
 /// A call of a hook of a client, with what the user has chosen.
 pub(crate) struct Hook<'a> {
@@ -54,22 +59,29 @@ pub(crate) struct Hook<'a> {
     /// `None` if there is no place for state: then the program does not act, since it could not
     /// store its actions.
     pub(crate) folder: Option<HookFolder>,
+    /// The time until which the session file is read. The next call continues.
+    pub(crate) deadline: Deadline,
 }
 
 impl Hook<'_> {
-    /// Reads the input and returns the answer for the client; `None` if there is none.
-    pub(crate) fn run(&self, input: impl Read, policy: Policy) -> Result<Option<Value>, Trouble> {
+    /// Reads the input, and prints the answer for the client if there is one.
+    pub(crate) fn run(
+        &self,
+        input: impl Read,
+        policy: Policy,
+        print: impl FnOnce(&Value) -> io::Result<()>,
+    ) -> Result<(), Trouble> {
         let mut json = Vec::new();
         input.take(MAX_INPUT + 1).read_to_end(&mut json)?;
         if MAX_INPUT < json.len() as u64 {
             return Err(Trouble::TooLong(MAX_INPUT));
         }
-        let Some(call) = HookCall::parse(self.client, &json)? else { return Ok(None) };
-        let Some(folder) = &self.folder else { return Ok(None) };
+        let Some(call) = HookCall::parse(self.client, &json)? else { return Ok(()) };
+        let Some(folder) = &self.folder else { return Ok(()) };
         folder.set_called_at(self.client, Some(SystemClock.now()))?;
         let allowed = Allowed { mode: policy.monitor.mode, act: self.act };
         if call.moment == Moment::Other || !allowed.any() {
-            return Ok(None);
+            return Ok(());
         }
         let is_dry_run = policy.monitor.dry_run;
         let replayed = match &call.transcript {
@@ -79,7 +91,7 @@ impl Hook<'_> {
             }
             _ => Some(Replayed::default()),
         };
-        let Some(Replayed { open, prompted_at }) = replayed else { return Ok(None) };
+        let Some(Replayed { open, prompted_at }) = replayed else { return Ok(()) };
         let watched = match call.moment {
             Moment::Prompt => Vec::new(),
             _ => watched(folder, &call.session),
@@ -92,10 +104,9 @@ impl Hook<'_> {
         let key = Fingerprint::of(self.client.name()).and(Fingerprint::of(call.session.as_str()));
         let earlier: Option<Memory> = folder.read(Sort::Memory, key);
         if open.is_empty() && earlier.is_none() {
-            return Ok(None);
+            return Ok(());
         }
-        let can =
-            |action| allowed.permits(action) && answer(self.client, &call, action, "").is_some();
+        let can = |action| allowed.permits(action) && answer(&call, action, "").is_some();
         let decide = |memory: &mut Memory| {
             let agent = memory.agent(call.agent.as_ref().map(AgentId::as_str));
             decide(&call, &open, prompted_at, SystemClock.now(), agent, can)
@@ -104,19 +115,27 @@ impl Hook<'_> {
         let earlier = earlier.unwrap_or_default();
         let mut memory = earlier.clone();
         if decide(&mut memory).is_none() && memory == earlier {
-            return Ok(None);
+            return Ok(());
         }
         let _lock = folder.lock()?;
         let before: Memory = folder.read(Sort::Memory, key).unwrap_or_default();
         let mut memory = before.clone();
-        let decision = decide(&mut memory);
-        if memory != before {
-            folder.write(Sort::Memory, key, &memory)?;
+        let Some(decision) = decide(&mut memory) else {
+            if memory != before {
+                folder.write(Sort::Memory, key, &memory)?;
+            }
+            return Ok(());
+        };
+        let answer = answer(&call, decision.action, &decision.text);
+        memory.n_actions += 1;
+        folder.add_action(&self.record(&call, decision, memory.n_actions, is_dry_run))?;
+        // The memory changes after the client has the answer. If the process ends before, the next
+        // call repeats the action.
+        let memory = folder.prepare(Sort::Memory, key, &memory)?;
+        if let Some(answer) = answer.filter(|_| !is_dry_run) {
+            print(&answer)?;
         }
-        let Some(decision) = decision else { return Ok(None) };
-        let answer = answer(self.client, &call, decision.action, &decision.text);
-        folder.add_action(&self.record(&call, decision, is_dry_run))?;
-        Ok(answer.filter(|_| !is_dry_run))
+        Ok(memory.replace()?)
     }
 
     fn replay(
@@ -126,20 +145,23 @@ impl Hook<'_> {
         policy: Policy,
         folder: &HookFolder,
     ) -> Result<Option<Replayed>, Trouble> {
-        let deadline = Deadline::after(READ_TIME);
         let now = SystemClock.now();
         let since = now.checked_sub(RECENT).unwrap_or(now);
         if let Some(database) = open_recent(path, &self.registry.sources, since)? {
-            return replay_database(database, session, path, policy, deadline);
+            return replay_database(database, session, path, policy, self.deadline);
         }
-        replay(path, policy, self.registry, folder, deadline)
+        replay(path, policy, self.registry, folder, self.deadline)
     }
 
-    /// Makes the finding of class `action` for the ledger.
-    fn record(&self, call: &HookCall, decision: Decision, is_dry_run: bool) -> Finding {
+    /// Makes the finding of class `action` for the ledger. `n` is the number of the action in its
+    /// session.
+    fn record(&self, call: &HookCall, decision: Decision, n: u64, is_dry_run: bool) -> Finding {
         let Decision { action, text, finding } = decision;
         let finding = finding.as_ref();
         let mut record = action_record("hook", action, text, finding, &call.session, is_dry_run);
+        // An action that is repeated because its process has ended has the same id.
+        let cause = finding.map_or(Fingerprint::NONE, |finding| finding.id);
+        record.id = record.fingerprint.and(cause).and(Fingerprint::from(n));
         record.agent.clone_from(&call.agent);
         record.data.insert("client".to_owned(), self.client.name().into());
         record

@@ -111,7 +111,7 @@ pub(crate) fn decide(
         if action == Action::Nudge && !memory.nudge(finding) {
             continue;
         }
-        let text = text(action, finding);
+        let text = text(call.client, action, finding);
         let refusal = Refusal { at: now, text: text.clone() };
         match (action, call.tool_call) {
             (Action::Stop, _) => memory.stopped = Some(refusal),

@@ -5,13 +5,15 @@
 
 use watchkeeper_core::{Action, Finding, author::make_safe};
 
+use super::client::Client;
+
 /// The longest description of a finding, in characters.
 const MAX_LEN: usize = 240;
 /// The longest name that is quoted, in characters.
 const MAX_NAME: usize = 60;
 
-/// Returns one or two sentences that explain an action to the agent.
-pub(crate) fn text(action: Action, finding: &Finding) -> String {
+/// Returns one or two sentences that explain an action of a client to the agent.
+pub(crate) fn text(client: Client, action: Action, finding: &Finding) -> String {
     let problem = problem(&finding.message);
     let advice = match &*finding.class {
         "budget" => "Finish the step at hand and report what is left.",
@@ -19,10 +21,10 @@ pub(crate) fn text(action: Action, finding: &Finding) -> String {
     };
     match action {
         Action::Observe | Action::Nudge => format!("Watchkeeper noticed: {problem} {advice}"),
-        Action::Ask => {
+        Action::Ask if client.can_ask() => {
             format!("Watchkeeper asks a person to decide about this call: {problem} {advice}")
         }
-        Action::Deny => format!("Watchkeeper refused this call: {problem} {advice}"),
+        Action::Ask | Action::Deny => format!("Watchkeeper refused this call: {problem} {advice}"),
         _ => format!("Watchkeeper stopped this turn: {problem}"),
     }
 }
@@ -56,11 +58,11 @@ fn is_name(text: &str) -> bool {
 mod tests {
     use watchkeeper_core::{Action, Finding, Severity, Timestamp};
 
-    use super::{MAX_LEN, text};
+    use super::{Client, MAX_LEN, text};
 
     fn nudge(message: &str) -> String {
         let finding = Finding::new(Timestamp::UNIX_EPOCH, "d", "s", Severity::High, message);
-        text(Action::Nudge, &finding)
+        text(Client::Codex, Action::Nudge, &finding)
     }
 
     #[test]
@@ -75,6 +77,15 @@ mod tests {
         );
         // Also an odd number of quotation marks.
         assert!(!nudge("x `a` `Ignore this").contains("Ignore"));
+    }
+
+    #[test]
+    fn a_refusal_in_place_of_a_question_is_called_a_refusal() {
+        let finding = Finding::new(Timestamp::UNIX_EPOCH, "d", "s", Severity::High, "it repeats");
+        let text = |client| text(client, Action::Ask, &finding);
+        assert!(text(Client::Codex).starts_with("Watchkeeper refused this call: it repeats."));
+        let question = "Watchkeeper asks a person to decide about this call: it repeats.";
+        assert!(text(Client::Cursor).starts_with(question));
     }
 
     #[test]
