@@ -128,7 +128,11 @@ pub enum EventKind {
         to: Box<str>,
     },
     /// A sub-agent began.
-    AgentStart,
+    AgentStart {
+        /// The sub-agent that started it. `None` if the main agent did, or if the source does not
+        /// know who did.
+        parent: Option<AgentId>,
+    },
     /// A sub-agent ended.
     AgentEnd,
     /// The session ended.
@@ -154,7 +158,7 @@ impl EventKind {
     pub const fn turn_effect(&self) -> TurnEffect {
         match self {
             Self::Prompt { .. }
-            | Self::AgentStart
+            | Self::AgentStart { .. }
             | Self::Message { .. }
             | Self::Thinking { .. }
             | Self::ModelCall(_)
@@ -190,7 +194,7 @@ impl EventKind {
             Self::Error { .. } => 10,
             Self::Compaction { .. } => 11,
             Self::Handoff { .. } => 12,
-            Self::AgentStart => 13,
+            Self::AgentStart { .. } => 13,
             Self::AgentEnd => 14,
             Self::SessionEnd { .. } => 15,
             Self::Quota(_) => 16,

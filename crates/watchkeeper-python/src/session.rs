@@ -37,7 +37,7 @@ impl Session {
     ) -> Self {
         let recorder = Recorder::new(run, id, agent, Arc::new(facts));
         if recorder.agent.is_some() {
-            recorder.record(py, None, EventKind::AgentStart);
+            recorder.record(py, None, EventKind::AgentStart { parent: None });
         }
         Self(Arc::new(recorder))
     }
@@ -72,7 +72,8 @@ impl Session {
     /// a `str`.
     fn agent(&self, py: Python<'_>, id: Text<'_>) -> Self {
         let recorder = self.0.of_agent(Arc::<str>::from(id).into());
-        recorder.record(py, None, EventKind::AgentStart);
+        let parent = self.0.agent.clone();
+        recorder.record(py, None, EventKind::AgentStart { parent });
         Self(Arc::new(recorder))
     }
 

@@ -128,7 +128,7 @@ impl Conversation {
     pub(crate) fn emit(&mut self, kind: EventKind, sink: &mut EventSink<'_>) {
         if !std::mem::replace(&mut self.has_started, true) {
             let start = match self.agent {
-                Some(_) => EventKind::AgentStart,
+                Some(_) => EventKind::AgentStart { parent: None },
                 None => EventKind::SessionStart(std::mem::take(&mut self.start)),
             };
             if self.is_new(Fingerprint::of("start"), sink) {

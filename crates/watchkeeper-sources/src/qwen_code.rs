@@ -119,7 +119,7 @@ impl QwenCode {
         }
         place.emit(
             match place.agent {
-                Some(_) => EventKind::AgentStart,
+                Some(_) => EventKind::AgentStart { parent: None },
                 None => EventKind::SessionStart(SessionStart {
                     cwd: record.cwd.map(Text::boxed),
                     version: record.version.map(Text::boxed),

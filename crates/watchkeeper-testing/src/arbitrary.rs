@@ -164,7 +164,9 @@ impl Vocabulary {
                 }
             ),
             1 => text().prop_map(|to| EventKind::Handoff { to: to.into() }),
-            1 => Just(EventKind::AgentStart),
+            1 => option::of(text()).prop_map(|parent| EventKind::AgentStart {
+                parent: parent.map(Into::into),
+            }),
             1 => Just(EventKind::AgentEnd),
             1 => option::of(text())
                 .prop_map(|reason| EventKind::SessionEnd { reason: reason.map(Into::into) }),

@@ -39,6 +39,7 @@ pub(crate) const SESSION: &str = "s1";
 /// 30s   compaction before=150000 after=9000
 /// 31s   handoff reviewer
 /// 32s   agent a1: agent_start
+/// 32s   agent a2: agent_start parent=a1
 /// 33s   session s2: agent a1: message hello
 /// 40s   repeat 4 every 5s: call Bash make ;; result fail no rule
 /// 70s   turn_end

@@ -58,7 +58,9 @@ impl FailedTurns {
             {
                 self.report_killed(cx);
             }
-            EventKind::Prompt { .. } | EventKind::SessionStart(_) | EventKind::AgentStart => {
+            EventKind::Prompt { .. }
+            | EventKind::SessionStart(_)
+            | EventKind::AgentStart { .. } => {
                 if let Some(row) = &mut self.row {
                     row.is_next_turn = true;
                 }

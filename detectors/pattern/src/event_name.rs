@@ -63,7 +63,7 @@ impl EventName {
             EventKind::Error { .. } => Self::Error,
             EventKind::Compaction { .. } => Self::Compaction,
             EventKind::Handoff { .. } => Self::Handoff,
-            EventKind::AgentStart => Self::AgentStart,
+            EventKind::AgentStart { .. } => Self::AgentStart,
             EventKind::AgentEnd => Self::AgentEnd,
             EventKind::SessionEnd { .. } => Self::SessionEnd,
             _ => return None,

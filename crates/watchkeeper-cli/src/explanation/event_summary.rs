@@ -67,7 +67,10 @@ fn summary(event: &EventKind, tool: Option<&str>) -> String {
         }
         EventKind::Compaction { .. } => "context compacted".to_owned(),
         EventKind::Handoff { to } => format!("hands off to {}", quote(to)),
-        EventKind::AgentStart => "agent starts".to_owned(),
+        EventKind::AgentStart { parent: None } => "agent starts".to_owned(),
+        EventKind::AgentStart { parent: Some(parent) } => {
+            format!("agent starts, by {}", quote(parent.as_str()))
+        }
         EventKind::AgentEnd => "agent ends".to_owned(),
         EventKind::SessionEnd { .. } => "session ends".to_owned(),
         _ => event.name().replace('_', " "),

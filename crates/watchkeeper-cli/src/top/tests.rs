@@ -292,7 +292,7 @@ proptest! {
     ) {
         let board = board();
         let hostile = format!("{name}\u{1b}[31m\u{202e}\u{9b}\n");
-        let mut event = Event::new(Timestamp::UNIX_EPOCH, &*hostile, watchkeeper_core::EventKind::AgentStart);
+        let mut event = Event::new(Timestamp::UNIX_EPOCH, &*hostile, watchkeeper_core::EventKind::AgentStart { parent: None });
         event.agent = Some(hostile.as_str().into());
         board.observe(&event);
         let mut app = app(&board, Timestamp::UNIX_EPOCH);

@@ -18,7 +18,7 @@ use crate::{
     AgentFacts, AgentId, Event, EventKind, Finding, SessionFacts,
     compact::PackedTimestamp,
     detector::Observed,
-    facts::{AgentStatus, StateKind, Step},
+    facts::{StateKind, Step},
 };
 
 /// The number of sub-agents of one session that are watched at once. Of more, the one
@@ -184,6 +184,9 @@ impl Session {
         }
         if let Some(id) = &event.agent {
             self.move_to_end(id, at, shared, findings);
+            if let EventKind::AgentStart { parent: Some(parent) } = &event.kind {
+                self.set_depth(parent);
+            }
         }
         let Self { facts, table, streams, main, agents, .. } = self;
         let agent = match &event.agent {
@@ -345,11 +348,25 @@ impl Session {
                     let limit = format!("more than {MAX_AGENTS} sub-agents of one session at once");
                     let n_evicted = shared.n_evicted_agents;
                     shared.runner.report_evicted(at, ("agents", &limit), n_evicted, findings);
-                    self.facts.count_agent(dropped.facts.status(), AgentStatus::default());
+                    self.facts.remove_sub_agent(dropped.facts.status());
                 }
-                agents.push((id.clone(), Agent::default()));
+                let mut agent = Agent::default();
+                agent.facts.set_depth_below(0);
+                agents.push((id.clone(), agent));
             }
         }
+    }
+
+    /// Sets the depth of the last agent in the list, which `parent` has started.
+    #[cold]
+    fn set_depth(&mut self, parent: &AgentId) {
+        let Some(((id, agent), others)) = self.agents.split_last_mut() else { return };
+        if id == parent {
+            return;
+        }
+        // A parent that has ended was a sub-agent, too.
+        let above = others.iter().rev().find(|(id, _)| id == parent);
+        agent.facts.set_depth_below(above.map_or(1, |(_, parent)| parent.facts.depth()));
     }
 
     /// Ends all sub-agents, since the session has ended.
@@ -363,7 +380,7 @@ impl Session {
         let agents = self.agents.0.take().map_or_else(Vec::new, |agents| *agents);
         let Shared { clock, runner, .. } = shared;
         for (id, mut agent) in agents {
-            self.facts.count_agent(agent.facts.status(), AgentStatus::default());
+            self.facts.remove_sub_agent(agent.facts.status());
             let scope =
                 StreamScope { session: &self.facts, agent_id: Some(&id), label_value: None };
             let observed = Some(Observed { event, step });

@@ -523,18 +523,22 @@ fn the_session_counts_its_agents() {
         let event = Event { agent: agent.map(AgentId::from), ..Event::new(time(0), "s", kind) };
         observe_event(&mut engine, &event);
         let facts = engine.session(&id).expect("it is watched");
-        assert_eq!((facts.open_turns, facts.waiting_agents), expected, "{event:?}");
+        assert_eq!(
+            (facts.open_turns, facts.running_sub_agents, facts.waiting_agents),
+            expected,
+            "{event:?}"
+        );
     };
-    check(None, prompt(), (1, 0));
-    check(Some("a"), EventKind::AgentStart, (2, 0));
-    check(Some("a"), EventKind::Waiting(WaitingFor::Permission), (2, 1));
-    check(Some("b"), message(), (3, 1));
-    check(Some("a"), EventKind::Resumed(WaitingFor::Permission), (3, 0));
-    check(Some("a"), EventKind::Waiting(WaitingFor::Person), (3, 1));
-    check(Some("a"), EventKind::AgentEnd, (2, 0));
-    check(None, EventKind::TurnEnd, (1, 0));
-    check(None, EventKind::Waiting(WaitingFor::Person), (1, 1));
-    check(None, SESSION_END, (0, 0));
+    check(None, prompt(), (1, 0, 0));
+    check(Some("a"), EventKind::AgentStart { parent: None }, (2, 1, 0));
+    check(Some("a"), EventKind::Waiting(WaitingFor::Permission), (2, 1, 1));
+    check(Some("b"), message(), (3, 2, 1));
+    check(Some("a"), EventKind::Resumed(WaitingFor::Permission), (3, 2, 0));
+    check(Some("a"), EventKind::Waiting(WaitingFor::Person), (3, 2, 1));
+    check(Some("a"), EventKind::AgentEnd, (2, 1, 0));
+    check(None, EventKind::TurnEnd, (1, 1, 0));
+    check(None, EventKind::Waiting(WaitingFor::Person), (1, 1, 1));
+    check(None, SESSION_END, (0, 0, 0));
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub struct AgentFacts {
     has_new_change: bool,
     ending: Ending,
     start: Start,
+    depth: u8,
     responses: Responses,
     recent_calls: RecentCalls,
 }
@@ -92,6 +93,14 @@ impl AgentFacts {
             Wait::Waiting { since, reason } => Some((since.into(), reason)),
             Wait::None | Wait::Resumed { .. } => None,
         }
+    }
+
+    /// Returns the number of agents above this one: 0 for the main agent, 1 for a sub-agent that
+    /// the main agent started, at most 255.
+    ///
+    /// The least possible number where the source does not record who started an agent.
+    pub fn depth(&self) -> u8 {
+        self.depth
     }
 
     /// Returns the calls without a result, oldest first.
@@ -237,7 +246,7 @@ impl AgentFacts {
                 }
                 self.continue_turn(at);
             }
-            EventKind::AgentStart
+            EventKind::AgentStart { .. }
             | EventKind::Message { .. }
             | EventKind::Thinking { .. }
             | EventKind::ModelCall(_)
@@ -324,6 +333,11 @@ impl AgentFacts {
         self.turn = None;
         self.stop_waiting();
         self.pending = Vec::new();
+    }
+
+    /// Makes the agent one that another agent started, whose depth is `depth_above`.
+    pub(crate) fn set_depth_below(&mut self, depth_above: u8) {
+        self.depth = depth_above.saturating_add(1);
     }
 
     pub(crate) fn status(&self) -> AgentStatus {

@@ -14,7 +14,6 @@ mod step;
 mod tests;
 mod totals;
 
-pub(crate) use self::{agent::AgentStatus, clock_adjustments::ClockAdjustments, step::Step};
 pub use self::{
     agent::{Activity, AgentFacts},
     call::Call,
@@ -24,3 +23,4 @@ pub use self::{
     state::{AgentState, StateKind},
     totals::{Totals, Usage},
 };
+pub(crate) use self::{clock_adjustments::ClockAdjustments, step::Step};

@@ -34,8 +34,14 @@ pub struct SessionFacts {
     pub open_turns: u32,
     /// The number of agents that wait for a person.
     pub waiting_agents: u32,
+    /// The number of sub-agents that have an open turn.
+    pub running_sub_agents: u32,
     /// The counts, tokens and cost so far.
     pub totals: Totals,
+}
+
+fn count(n: u32, before: bool, after: bool) -> u32 {
+    n + u32::from(after) - u32::from(before)
 }
 
 /// Returns the name of a folder, which is the same with a final slash and without.
@@ -59,6 +65,7 @@ impl SessionFacts {
             last_event_at: started_at.into(),
             open_turns: 0,
             waiting_agents: 0,
+            running_sub_agents: 0,
             totals: Totals::default(),
         }
     }
@@ -137,7 +144,12 @@ impl SessionFacts {
     ) {
         let before = agent.status();
         agent.observe(event, at, &mut step.finished_call);
-        self.count_agent(before, agent.status());
+        let after = agent.status();
+        self.count_agent(before, after);
+        if event.agent.is_some() {
+            self.running_sub_agents =
+                count(self.running_sub_agents, before.has_turn, after.has_turn);
+        }
         if let EventKind::ModelCall(call) = &event.kind {
             step.usage = Some(self.totals.charge(call, agent.responses(), price));
         }
@@ -151,10 +163,15 @@ impl SessionFacts {
             .count()
     }
 
+    /// Removes a sub-agent that is dropped from the numbers of agents.
+    pub(crate) fn remove_sub_agent(&mut self, status: AgentStatus) {
+        self.count_agent(status, AgentStatus::default());
+        self.running_sub_agents = count(self.running_sub_agents, status.has_turn, false);
+    }
+
     /// Updates the number of open turns and waiting agents after the status of one
     /// agent has changed.
-    pub(crate) fn count_agent(&mut self, before: AgentStatus, after: AgentStatus) {
-        let count = |n: u32, before: bool, after: bool| n + u32::from(after) - u32::from(before);
+    fn count_agent(&mut self, before: AgentStatus, after: AgentStatus) {
         self.open_turns = count(self.open_turns, before.has_turn, after.has_turn);
         self.waiting_agents = count(self.waiting_agents, before.waits, after.waits);
     }

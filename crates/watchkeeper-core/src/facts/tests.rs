@@ -48,7 +48,7 @@ fn tools(facts: &AgentFacts) -> Vec<&str> {
 fn a_turn_lasts_from_a_prompt_to_its_end() {
     assert_eq!(agent([message(), prompt(false), message()]).turn(), Some(time(1)));
     assert_eq!(agent([message(), prompt(true), message()]).turn(), Some(time(0)));
-    assert_eq!(agent([EventKind::AgentStart, message()]).turn(), Some(time(0)));
+    assert_eq!(agent([EventKind::AgentStart { parent: None }, message()]).turn(), Some(time(0)));
     assert_eq!(agent([prompt(false), error(Some(1))]).turn(), Some(time(0)));
     for end in [
         EventKind::TurnEnd,
@@ -362,7 +362,7 @@ fn the_effect_of_an_event_on_the_turn_is_that_of_the_facts() {
         error(Some(1)),
         EventKind::Compaction { before_tokens: None, after_tokens: None },
         EventKind::Handoff { to: "".into() },
-        EventKind::AgentStart,
+        EventKind::AgentStart { parent: None },
         EventKind::AgentEnd,
         EventKind::SessionEnd { reason: None },
     ];

@@ -55,10 +55,11 @@ impl SessionHandle {
         &self.session
     }
 
-    /// Records the start of a sub-agent, and returns a handle for its events.
+    /// Records the start of a sub-agent that this agent started, and returns a handle for its
+    /// events.
     pub fn agent(&self, id: impl Into<AgentId>) -> Self {
         let agent = self.started_agent(id);
-        agent.record(EventKind::AgentStart);
+        agent.record(EventKind::AgentStart { parent: self.agent.clone() });
         agent
     }
 

@@ -28,7 +28,8 @@ impl LineEvents<'_, '_> {
         let mut call = tool_call(id.boxed(), &name.read(), arguments, &mut self.state.tools);
         call.response = message.id.map(Text::boxed);
         if call.class == ToolClass::Delegate {
-            self.state.delegations.insert(Fingerprint::of(id.raw()), ());
+            let caller = self.context.agent.clone();
+            self.state.delegations.insert(Fingerprint::of(id.raw()), caller);
         }
         self.emit(EventKind::ToolCall(call));
     }

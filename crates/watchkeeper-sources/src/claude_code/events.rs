@@ -281,7 +281,10 @@ impl<'l, 's> LineEvents<'l, 's> {
                 if self.is_nested && self.state.awaited.len() < MAX_AWAITED {
                     self.state.awaited.push(agent.clone());
                 }
-                self.emit(EventKind::AgentStart);
+                // Only a stream names the call that started the agent.
+                let call = self.line.delegation.map(|call| Fingerprint::of(call.raw()));
+                let parent = call.and_then(|call| self.state.delegations.get(call)?.clone());
+                self.emit(EventKind::AgentStart { parent });
             }
         } else if self.state.started.as_ref() != Some(session) {
             self.state.started = Some(session.clone());

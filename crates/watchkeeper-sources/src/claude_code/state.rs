@@ -34,8 +34,8 @@ pub(super) struct State {
     pub(super) agents: Recent<()>,
     /// Usage, by message.
     pub(super) usage: Recent<(Tokens, u32)>,
-    /// The calls that start another agent.
-    pub(super) delegations: Recent<()>,
+    /// The calls that start another agent, with the sub-agent that made them.
+    pub(super) delegations: Recent<Option<AgentId>>,
     /// The sub-agents whose lines are nested in this file. The main agent waits for
     /// them.
     pub(super) awaited: Vec<AgentId>,

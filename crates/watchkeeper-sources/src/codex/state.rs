@@ -114,12 +114,15 @@ impl State {
         }
         self.opened = Some(at);
         let root = payload.session_id.map(Text::read).filter(|root| *root != thread);
-        let root = root.or_else(|| payload.parent().map(Text::read));
+        let parent = payload.parent().map(Text::read);
+        let root = root.or_else(|| parent.clone());
         self.is_fork = root.is_some() || payload.forked_from.is_some();
         if let Some(root) = root {
             self.session = SessionId::from(root.as_ref());
             self.agent = Some(AgentId::from(thread.as_ref()));
-            return Some(EventKind::AgentStart);
+            let parent = parent.filter(|parent| *parent != root && *parent != thread);
+            let parent = parent.map(|parent| AgentId::from(parent.as_ref()));
+            return Some(EventKind::AgentStart { parent });
         }
         self.session = SessionId::from(thread.as_ref());
         Some(EventKind::SessionStart(SessionStart {

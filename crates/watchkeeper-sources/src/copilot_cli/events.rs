@@ -94,7 +94,7 @@ impl LineEvents<'_, '_> {
                 self.emit(EventKind::Error { message: text(data.text), retry: None });
             }
             b"abort" => self.emit(EventKind::TurnEnd),
-            b"subagent.started" => self.emit_of_agent(EventKind::AgentStart),
+            b"subagent.started" => self.emit_of_agent(EventKind::AgentStart { parent: None }),
             b"subagent.completed" | b"subagent.failed" => self.emit_of_agent(EventKind::AgentEnd),
             b"session.shutdown" => self.end(),
             kind if IGNORED.iter().any(|known| kind.starts_with(known.as_bytes())) => {}

@@ -76,7 +76,7 @@ impl State {
             return;
         }
         let kind = match self.agent {
-            Some(_) => EventKind::AgentStart,
+            Some(_) => EventKind::AgentStart { parent: None },
             None => EventKind::SessionStart(std::mem::take(&mut self.start)),
         };
         self.emit(at, Fingerprint::of("start"), kind, sink);

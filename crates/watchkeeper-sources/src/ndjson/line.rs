@@ -5,7 +5,8 @@ use serde::{
     de::value::{Error as NotOneOf, StrDeserializer},
 };
 use watchkeeper_core::{
-    EventKind, Json, ModelCall, Quota, SessionId, SignedDuration, ToolCall, ToolClass, ToolResult,
+    AgentId, EventKind, Json, ModelCall, Quota, SessionId, SignedDuration, ToolCall, ToolClass,
+    ToolResult,
     author::{SessionStart, Tokens, WaitingFor},
 };
 
@@ -133,7 +134,9 @@ impl<'a> Line<'a> {
             }
             "quota" => EventKind::Quota(self.quota()?),
             "handoff" => EventKind::Handoff { to: need(self.to, "no `to`")? },
-            "agent_start" => EventKind::AgentStart,
+            "agent_start" => EventKind::AgentStart {
+                parent: self.parent.map(|parent| AgentId::from(parent.read().as_ref())),
+            },
             "agent_end" => EventKind::AgentEnd,
             "session_end" => EventKind::SessionEnd { reason: self.reason.map(Text::boxed) },
             name => return Err(EventError::Unknown { name: name.to_owned() }),

@@ -235,7 +235,11 @@ enum Wire<'a> {
         to: &'a str,
     },
     /// A sub-agent started.
-    AgentStart {},
+    AgentStart {
+        /// The sub-agent that started this one; absent for the session's main agent.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        parent: Option<&'a str>,
+    },
     /// A sub-agent ended.
     AgentEnd {},
     /// The session ended.
@@ -332,7 +336,9 @@ fn wire(kind: &EventKind) -> Option<Wire<'_>> {
             resets_at: quota.resets_at,
         },
         EventKind::Handoff { to } => Wire::Handoff { to },
-        EventKind::AgentStart => Wire::AgentStart {},
+        EventKind::AgentStart { parent } => {
+            Wire::AgentStart { parent: parent.as_ref().map(AgentId::as_str) }
+        }
         EventKind::AgentEnd => Wire::AgentEnd {},
         EventKind::SessionEnd { reason } => Wire::SessionEnd { reason: reason.as_deref() },
         _ => return None,

@@ -83,7 +83,7 @@ fn emit_start(at: Timestamp, state: &mut State, sink: &mut EventSink<'_>) {
         return;
     }
     let kind = match state.agent {
-        Some(_) => EventKind::AgentStart,
+        Some(_) => EventKind::AgentStart { parent: None },
         None => EventKind::SessionStart(std::mem::take(&mut state.start)),
     };
     if state.is_new(Fingerprint::of("start"), sink) {

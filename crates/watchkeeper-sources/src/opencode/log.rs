@@ -194,7 +194,11 @@ impl Log {
         self.sessions.insert(key, owner.clone());
         if !is_known {
             let start = match owner.agent {
-                Some(_) => EventKind::AgentStart,
+                Some(_) => {
+                    let parent = session.and_then(Session::parent).map(Text::read);
+                    let parent = parent.and_then(|id| self.sessions.get(Fingerprint::of(&*id)));
+                    EventKind::AgentStart { parent: parent.and_then(|parent| parent.agent.clone()) }
+                }
                 None => EventKind::SessionStart(SessionStart {
                     cwd: session.and_then(|it| it.directory).map(Text::boxed),
                     version: session.and_then(|it| it.version).map(Text::boxed),

@@ -112,7 +112,8 @@ impl EntryEvents<'_, '_> {
         let state = &mut *self.state;
         if action == "delegate" && state.is_in_list && state.delegates.len() < MAX_DELEGATES {
             state.delegates.push(AgentId::from(format!("delegate-{id}")));
-            self.emit(EventKind::AgentStart);
+            let parent = state.delegates.iter().rev().nth(1).cloned();
+            self.emit(EventKind::AgentStart { parent });
         }
         self.state.latest_call = Some(id);
     }

@@ -62,7 +62,7 @@ impl State {
             && self.is_new(Fingerprint::of("start"), sink)
         {
             let start = match self.agent {
-                Some(_) => EventKind::AgentStart,
+                Some(_) => EventKind::AgentStart { parent: self.names.parent.clone() },
                 None => EventKind::SessionStart(self.start.clone()),
             };
             sink.event(self.now, &self.session, self.agent.as_ref(), start);

@@ -14,6 +14,8 @@ pub(super) struct Names {
     /// The session of a file with one event.
     pub(super) folder: SessionId,
     pub(super) agent: Option<AgentId>,
+    /// The sub-agent that started the agent of the file.
+    pub(super) parent: Option<AgentId>,
     pub(super) has_one_event: bool,
     pub(super) is_state: bool,
 }
@@ -32,18 +34,20 @@ impl Names {
             folder = folder.parent().unwrap_or(folder);
         }
         // The folder of a sub-agent is `<session>/subagents/<agent>`.
-        let mut agent = None;
+        let mut agents = Vec::new();
         while let Some(above) = folder.parent().filter(|above| is_named(above, "subagents")) {
-            agent = agent.or_else(|| name(folder)).filter(|name| !name.is_empty());
+            agents.extend(name(folder).filter(|name| !name.is_empty()));
             folder = above.parent().unwrap_or(above);
         }
+        let mut agents = agents.into_iter().map(AgentId::from);
         let folder = name(folder).unwrap_or_else(|| stem.clone().into_owned());
         let file = if is_page { folder.as_str() } else { &stem };
         Self {
             file: SessionId::from(file),
             run: run.unwrap_or_else(|| stem.clone().into_owned()),
             folder: SessionId::from(folder.as_str()),
-            agent: agent.map(AgentId::from),
+            agent: agents.next(),
+            parent: agents.next(),
             has_one_event: path.extension().is_some_and(|extension| extension == "json"),
             is_state: is_state(path),
         }

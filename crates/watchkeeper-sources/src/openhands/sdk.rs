@@ -123,7 +123,8 @@ impl EntryEvents<'_, '_> {
         if let Some(parent) = &parent {
             self.state.delegates.push(AgentId::from(parent.as_ref()));
             if self.is_first("agent", parent) {
-                self.emit(EventKind::AgentStart);
+                let parent = self.state.delegates.iter().rev().nth(1).cloned();
+                self.emit(EventKind::AgentStart { parent });
             }
         }
         if self.is_first("call", &id) {

@@ -129,7 +129,11 @@ pub(super) fn read_log(
         }
         "gemini_cli.agent.start" => {
             place.agent = agent();
-            place.agent.iter().map(|_| Step::new(at, EventKind::AgentStart)).collect()
+            place
+                .agent
+                .iter()
+                .map(|_| Step::new(at, EventKind::AgentStart { parent: None }))
+                .collect()
         }
         "gemini_cli.agent.finish" => {
             place.agent = agent();

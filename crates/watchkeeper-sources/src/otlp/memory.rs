@@ -437,9 +437,9 @@ impl Memory {
             }
         }
         let Some(agent) = &place.agent else { return };
-        let is_boundary = matches!(kind, EventKind::AgentStart | EventKind::AgentEnd);
+        let is_boundary = matches!(kind, EventKind::AgentStart { .. } | EventKind::AgentEnd);
         if self.starts(stream_key(&place.session, Some(agent))) && !is_boundary {
-            sink.event(at, &place.session, Some(agent), EventKind::AgentStart);
+            sink.event(at, &place.session, Some(agent), EventKind::AgentStart { parent: None });
         }
     }
 

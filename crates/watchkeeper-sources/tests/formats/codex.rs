@@ -208,3 +208,14 @@ fn derives_folders_from_the_environment() {
     let own = |name: &str| (name == "CODEX_HOME").then(|| "/c".into());
     assert_eq!(Codex::folders(&own), [PathBuf::from("/c/sessions")]);
 }
+
+#[test]
+fn a_sub_agent_of_a_sub_agent_has_a_parent() {
+    let spawned = r#"{"id":"th-8","session_id":"th-1","source":{"subagent":{"thread_spawn":{"parent_thread_id":"th-7"}}}}"#;
+    let of_main = spawned.replace("th-7", "th-1");
+    let meta = |spawned: &str| {
+        read("codex", "agent.jsonl", thread(&[("session_meta", spawned)]).as_bytes())
+    };
+    assert_snapshot!(meta(spawned), @r#"1 08:00:00 th-1/th-8 agent_start parent="th-7""#);
+    assert_snapshot!(meta(&of_main), @"1 08:00:00 th-1/th-8 agent_start");
+}

@@ -221,7 +221,7 @@ fn a_sub_agent_in_the_database_belongs_to_the_first_session() {
     assert_snapshot!(agent.read(), @r#"
     1 08:00:00 ses_1 session_start cwd="/w" version="1.18.33"
     4 08:00:00 ses_1/ses_2 agent_start
-    5 08:00:00 ses_1/ses_3 agent_start
+    5 08:00:00 ses_1/ses_3 agent_start parent="ses_2"
     8 08:00:01 ses_1/ses_3 message text="Deep."
     9 08:00:01 ses_1/ses_3 model_call id="msg_1" input_tokens=5 model="model-x" output_tokens=2
     9 08:00:01 ses_1/ses_3 turn_end

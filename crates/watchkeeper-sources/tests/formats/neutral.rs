@@ -171,7 +171,8 @@ fn any_event() -> impl Strategy<Value = Event> {
             EventKind::Compaction { before_tokens, after_tokens }
         }),
         text().prop_map(|to| EventKind::Handoff { to }),
-        Just(EventKind::AgentStart),
+        prop::option::of("[a-z]{1,8}")
+            .prop_map(|parent| EventKind::AgentStart { parent: parent.map(Into::into) }),
         Just(EventKind::AgentEnd),
         prop::option::of(text()).prop_map(|reason| EventKind::SessionEnd { reason }),
     ];

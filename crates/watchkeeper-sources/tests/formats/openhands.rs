@@ -253,8 +253,13 @@ fn derives_session_and_agent_from_the_path() {
         let (events, _) =
             events("openhands", path, line("user").as_bytes(), &mut DedupCache::default());
         let event = events.last().unwrap();
+        let parent = events.iter().find_map(|event| match &event.kind {
+            EventKind::AgentStart { parent } => parent.clone(),
+            _ => None,
+        });
+        let parent = parent.map_or_else(String::new, |parent| format!("/{parent}"));
         match &event.agent {
-            Some(agent) => format!("{}/{agent}", event.session),
+            Some(agent) => format!("{}{parent}/{agent}", event.session),
             None => event.session.to_string(),
         }
     };
@@ -262,7 +267,7 @@ fn derives_session_and_agent_from_the_path() {
         ("c/abc/events/event-00001-e.json", "abc"),
         ("c/abc/events/1.json", "abc"),
         ("c/abc/subagents/def/events/event-00001-e.json", "abc/def"),
-        ("c/abc/subagents/def/subagents/ghi/events/event-00001-e.json", "abc/ghi"),
+        ("c/abc/subagents/def/subagents/ghi/events/event-00001-e.json", "abc/def/ghi"),
         ("v1_conversations/abc/e.json", "abc"),
         ("w/abc.jsonl", "abc"),
         ("e.json", "e"),

@@ -72,6 +72,22 @@ fn reads_a_stream_of_claude_code_without_times() {
 }
 
 #[test]
+fn a_stream_of_claude_code_contains_who_started_an_agent() {
+    let call = |id: &str, of: &str| {
+        format!(
+            r#"{{"type":"assistant","message":{{"id":"m{id}","role":"assistant","content":[{{"type":"tool_use","id":"{id}","name":"Task","input":{{}}}}]}},"parent_tool_use_id":{of},"session_id":"s-8","uuid":"v{id}"}}"#
+        )
+    };
+    let lines = [call("t1", "null"), call("t2", "\"t1\""), call("t3", "\"t2\"")].join("\n");
+    let rendered = read("claude-code", "-", lines.as_bytes());
+    let starts: Vec<_> = rendered.lines().filter(|line| line.contains("agent_start")).collect();
+    assert_snapshot!(starts.join("\n"), @r#"
+    2 00:00:02 s-8/t1 agent_start
+    3 00:00:03 s-8/t2 agent_start parent="t1"
+    "#);
+}
+
+#[test]
 fn the_end_of_a_stream_of_claude_code_has_the_totals_of_the_client() {
     let kinds = Registry::linked().unwrap().sources;
     let mut file = open_bytes(Path::new("-"), CLAUDE_CODE.as_bytes().into(), None, &kinds).unwrap();

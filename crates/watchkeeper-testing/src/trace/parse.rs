@@ -185,7 +185,7 @@ impl Parser {
                 EventKind::Compaction { before_tokens, after_tokens }
             }
             "handoff" => EventKind::Handoff { to: words.text()? },
-            "agent_start" => EventKind::AgentStart,
+            "agent_start" => agent_start(words)?,
             "agent_end" => EventKind::AgentEnd,
             "session_end" => EventKind::SessionEnd {
                 reason: if words.0.is_empty() { None } else { Some(words.text()?) },
@@ -199,6 +199,18 @@ impl Parser {
             }
         })
     }
+}
+
+fn agent_start(mut words: Words<'_>) -> Result<EventKind, String> {
+    let mut parent = None;
+    words.pairs(|key, value| match key {
+        "parent" => {
+            parent = Some(value.into());
+            Ok(())
+        }
+        _ => unknown(key, "parent"),
+    })?;
+    Ok(EventKind::AgentStart { parent })
 }
 
 fn usage(mut words: Words<'_>) -> Result<ModelCall, String> {
