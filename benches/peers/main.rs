@@ -34,6 +34,7 @@ use std::{
 
 use clap::Parser;
 use watchkeeper_detector_error_loop as _;
+use watchkeeper_detector_fan_out as _;
 use watchkeeper_detector_full_context as _;
 use watchkeeper_detector_no_progress as _;
 use watchkeeper_detector_pattern as _;

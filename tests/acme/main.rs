@@ -9,6 +9,7 @@ mod panicking_source;
 use acme_detector as _;
 use watchkeeper_cli::App;
 use watchkeeper_detector_error_loop as _;
+use watchkeeper_detector_fan_out as _;
 use watchkeeper_detector_full_context as _;
 use watchkeeper_detector_no_progress as _;
 use watchkeeper_detector_pattern as _;

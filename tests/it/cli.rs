@@ -11,6 +11,7 @@ fn lists_the_kinds_that_were_linked_in() {
     Detectors
       acme-banned-tool  Finds calls of tools that the team has banned.  (acme-detector 3.2.1)
       error-loop        Finds agents that fail repeatedly.  (watchkeeper-detector-error-loop 0.1.0)
+      fan-out           Finds sessions that start many sub-agents, or nest them deeply.  (watchkeeper-detector-fan-out 0.1.0)
       full-context      Finds agents whose context window is nearly full.  (watchkeeper-detector-full-context 0.1.0)
       no-progress       Finds agents that are busy without progress.  (watchkeeper-detector-no-progress 0.1.0)
       pattern           Finds sequences of events that a policy describes.  (watchkeeper-detector-pattern 0.1.0)

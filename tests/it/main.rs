@@ -45,6 +45,7 @@ mod watch;
 // The crates that the stock program links, and an in-house detector.
 use acme_detector as _;
 use watchkeeper_detector_error_loop as _;
+use watchkeeper_detector_fan_out as _;
 use watchkeeper_detector_full_context as _;
 use watchkeeper_detector_no_progress as _;
 use watchkeeper_detector_pattern as _;

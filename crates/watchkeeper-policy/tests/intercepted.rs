@@ -9,6 +9,7 @@ use watchkeeper_core::{
     embed::{EngineConfig, NamedDetector, Registry},
 };
 use watchkeeper_detector_error_loop as _;
+use watchkeeper_detector_fan_out as _;
 use watchkeeper_detector_full_context as _;
 use watchkeeper_detector_no_progress as _;
 use watchkeeper_detector_repeat_text as _;

@@ -64,6 +64,7 @@ mod error;
 // Cargo links only crates that are named; `unused_crate_dependencies` reports a
 // detector without a line here.
 use watchkeeper_detector_error_loop as _;
+use watchkeeper_detector_fan_out as _;
 use watchkeeper_detector_full_context as _;
 use watchkeeper_detector_no_progress as _;
 use watchkeeper_detector_pattern as _;
