@@ -92,11 +92,11 @@ detectors.silent_model.max = "8m"
        |
        = note: remove it, or compare its spelling with the sessions
        = note: its reason is: the nightly run may take long
-    policy.toml is valid: 20 detectors, 1 sink, 1 route; compared with 1 session
+    policy.toml is valid: 24 detectors, 1 sink, 1 route; compared with 1 session
     exit 0
     "#);
     assert_snapshot!(validate(&["--deny-warnings"]), @"
-    policy.toml is valid: 20 detectors, 1 sink, 1 route
+    policy.toml is valid: 24 detectors, 1 sink, 1 route
     exit 0
     ");
     assert!(validate(&["--deny-warnings", "--against", "sessions"]).ends_with("exit 78"));
@@ -358,7 +358,7 @@ fn init_writes_a_policy_that_is_found() {
     folder.write("work/all.toml", all.join("\n"));
     let (status, text) = run("work", &["validate", "--deny-warnings", "all.toml"]);
     assert_eq!(status, Some(0), "{text}");
-    assert!(text.contains("22 detectors, 2 sinks, 2 routes"), "{text}");
+    assert!(text.contains("26 detectors, 2 sinks, 2 routes"), "{text}");
     // The user's policy applies outside of the repository.
     assert_eq!(run("home", &["init", "--user", "--quiet"]), (Some(0), String::new()));
     let (_, text) = run("home", &["policy", "-v"]);

@@ -6,6 +6,7 @@ use schemars::Schema;
 use serde_json::{Value, json};
 use watchkeeper_core::embed::Registry;
 use watchkeeper_detector_error_loop as _;
+use watchkeeper_detector_fan_out as _;
 use watchkeeper_detector_full_context as _;
 use watchkeeper_detector_no_progress as _;
 use watchkeeper_detector_repeat_text as _;
@@ -54,7 +55,7 @@ fn built_in_policy_is_valid() {
     let policy = valid(loader.load_builtin());
     assert_eq!(
         ids(&policy),
-        "call_loop costly_polls denied_calls failed_turns failure_streak fast_spending full_context handoffs_without_progress no_progress provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_prompt repeated_result repeated_text silent_delegation silent_model slow_tool console"
+        "call_loop costly_polls denied_calls failed_turns failure_streak fast_spending full_context handoffs_without_progress many_sub_agents nested_sub_agents no_progress parallel_sub_agents provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_prompt repeated_result repeated_text silent_delegation silent_model slow_tool unfinished_sub_agents console"
     );
     assert_eq!(policy.routes.len(), 1);
 }
@@ -77,7 +78,7 @@ fn example_policy_is_valid() {
     let policy = valid(load(&registry(), EXAMPLE));
     assert_eq!(
         ids(&policy),
-        "call_loop costly_polls denied_calls failed_turns failure_streak fast_spending full_context handoffs_without_progress no_progress provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_prompt repeated_result repeated_text session silent_delegation silent_model steps_without_change team_budget turn audit console night ops"
+        "call_loop costly_polls denied_calls failed_turns failure_streak fast_spending full_context handoffs_without_progress many_sub_agents nested_sub_agents no_progress parallel_sub_agents provider_retries repeated_call repeated_compaction repeated_error repeated_message repeated_prompt repeated_result repeated_text session silent_delegation silent_model steps_without_change team_budget turn unfinished_sub_agents audit console night ops"
     );
     assert_eq!(policy.routes.len(), 3);
 }
