@@ -229,7 +229,7 @@ fn the_doctor_says_why_a_hook_does_not_work() {
     });
     assert_snapshot!(faults.join("\n"), @"
     gemini-cli
-      fails  HOME/.gemini/settings.json: the program of the hook is missing; `watchkeeper install gemini-cli` corrects it
+      fails  HOME/.gemini/settings.json: the program of the hook is missing, or cannot be run; `watchkeeper install gemini-cli` corrects it
     exit 1
     gemini-cli
       fails  HOME/.gemini/settings.json: the hook ended with exit status: 0: error: invalid value 'bogus' for '--act <ACTION>'; `watchkeeper install gemini-cli` corrects it
@@ -304,7 +304,7 @@ fn the_hook_gets_the_policy_and_the_state_folder() {
     let command = "PROGRAM hook cursor --policy 'HOME/my policy.toml' --state-dir HOME/kept";
     assert!(installed.contains(command), "{installed}");
     let project = seen(&folder, &[&["install", "cursor", "--project"][..], &options].concat());
-    let command = "acme-watchkeeper hook cursor --policy 'my policy.toml' --state-dir kept";
+    let command = "acme-watchkeeper hook cursor --policy 'my policy.toml'\"";
     assert!(project.contains(command), "{project}");
 }
 

@@ -1,13 +1,14 @@
 //! The sockets through which hooks ask each running `watch` for the open findings of a session.
 //!
 //! A hook reads the file of its own agent. `watch` also knows the usage of its sub-agents, which
-//! counts in the budgets of the session. A request and its answer are one line of JSON each. The
-//! folder and the sockets are private: who can connect can read the state of `watch` anyway.
+//! counts in the budgets of the session. A request is a line of JSON, and its answer is a list of
+//! findings, or nothing for another version. The folder and the sockets are private: who can
+//! connect can read the state of `watch` anyway.
 
 use std::{
     collections::VecDeque,
     fs,
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::{
         fs::PermissionsExt as _,
         net::{UnixListener, UnixStream},
@@ -24,25 +25,26 @@ use std::{
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde::{Deserialize, Serialize};
-use watchkeeper_core::{Finding, SessionId, Sink, Status, author::SinkError, embed::Queue};
+use watchkeeper_core::{
+    Finding, SessionId, Sink, Status, author::SinkError, clock::Deadline, embed::Queue,
+};
 use watchkeeper_delivery::create_private_folder;
 
 /// The name of the queue of open findings, which is no sink of the policy.
 const QUEUE: &str = "hooks";
 /// The findings that wait at most.
 const CAPACITY: usize = 4096;
-/// The open findings that are kept. Of more, the earliest are dropped.
+/// The findings that are kept. Of more, the earliest are dropped.
 const MAX_OPEN: usize = 4096;
 /// The findings of an answer at most.
-const MAX_ANSWER: usize = 64;
+const MAX_FINDINGS: usize = 64;
 /// The largest request, in bytes.
-const MAX_REQUEST: u64 = 4 << 10;
+const MAX_REQUEST: usize = 4 << 10;
 /// The largest answer, in bytes.
-const MAX_BYTES: u64 = 4 << 20;
-/// The longest time for reading a request or for writing an answer.
-const SERVER_PATIENCE: Duration = Duration::from_millis(100);
-/// The longest time for an answer: a `watch` that is suspended must not hold up an agent.
-const PATIENCE: Duration = Duration::from_millis(20);
+const MAX_ANSWER: usize = 4 << 20;
+/// The longest time for a request and its answer. A hook that is silent holds up another one, which
+/// waits longer.
+const SERVER_PATIENCE: Duration = Duration::from_millis(10);
 /// The sockets that a hook asks.
 const MAX_SOCKETS: usize = 8;
 
@@ -55,7 +57,8 @@ struct Request {
 
 const VERSION: u32 = 1;
 
-/// The open findings of all sessions.
+/// The open findings about whole sessions. Those about one agent are in its file, which `watch` may
+/// read later than a hook.
 #[derive(Debug, Default)]
 pub(crate) struct OpenFindings(Mutex<VecDeque<Finding>>);
 
@@ -72,7 +75,7 @@ impl OpenFindings {
     fn report(&self, finding: &Finding) {
         let mut findings = self.findings();
         findings.retain(|open| open.fingerprint != finding.fingerprint);
-        if finding.status == Status::Open {
+        if finding.status == Status::Open && finding.agent.is_none() {
             findings.push_back(finding.clone());
         }
         let n_dropped = findings.len().saturating_sub(MAX_OPEN);
@@ -82,7 +85,7 @@ impl OpenFindings {
     fn of_session(&self, session: &SessionId) -> Vec<Finding> {
         let findings = self.findings();
         let of_session = findings.iter().rev().filter(|finding| finding.session == *session);
-        of_session.take(MAX_ANSWER).cloned().collect()
+        of_session.take(MAX_FINDINGS).cloned().collect()
     }
 }
 
@@ -144,35 +147,65 @@ impl Drop for HookSocket {
     }
 }
 
-fn answer(mut stream: UnixStream, open: &OpenFindings) -> io::Result<()> {
-    stream.set_read_timeout(Some(SERVER_PATIENCE))?;
-    stream.set_write_timeout(Some(SERVER_PATIENCE))?;
-    let mut line = String::new();
-    BufReader::new((&stream).take(MAX_REQUEST)).read_line(&mut line)?;
-    let request: Request = serde_json::from_str(&line)?;
+fn answer(stream: UnixStream, open: &OpenFindings) -> io::Result<()> {
+    let mut stream = Timed { stream, deadline: Deadline::after(SERVER_PATIENCE) };
+    let request: Request = serde_json::from_slice(&stream.read_to(b'\n', MAX_REQUEST)?)?;
     if request.v == VERSION {
-        let findings = serde_json::to_vec(&open.of_session(&request.session))?;
-        stream.write_all(&findings)?;
+        stream.write(&serde_json::to_vec(&open.of_session(&request.session))?)?;
     }
     Ok(())
 }
 
-/// Asks every running `watch` for the open findings of a session. One that does not answer in time
-/// counts as not running.
-pub(crate) fn ask(folder: &Path, session: &SessionId) -> Vec<Finding> {
-    let asked = sockets(folder).filter_map(|path| ask_one(&path, session).ok());
-    asked.flatten().collect()
+/// Asks up to eight running `watch` for the open findings about a whole session, and returns the
+/// answers that arrive within `patience`.
+pub(crate) fn ask(folder: &Path, session: &SessionId, patience: Duration) -> Vec<Finding> {
+    let deadline = Deadline::after(patience);
+    let asked = sockets(folder).take(MAX_SOCKETS);
+    asked.filter_map(|path| ask_one(&path, session, deadline).ok()).flatten().collect()
 }
 
-fn ask_one(path: &Path, session: &SessionId) -> io::Result<Vec<Finding>> {
-    let mut stream = connect_to(path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn ask_one(path: &Path, session: &SessionId, deadline: Deadline) -> io::Result<Vec<Finding>> {
+    let mut stream = Timed { stream: connect_to(path)?, deadline };
     let request = serde_json::to_string(&Request { v: VERSION, session: session.clone() })?;
-    stream.write_all(format!("{request}\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(MAX_BYTES).read_to_end(&mut answer)?;
-    Ok(serde_json::from_slice(&answer)?)
+    stream.write(format!("{request}\n").as_bytes())?;
+    // The answer contains no line break.
+    Ok(serde_json::from_slice(&stream.read_to(b'\n', MAX_ANSWER)?)?)
+}
+
+/// A stream that is used until a deadline.
+struct Timed {
+    stream: UnixStream,
+    deadline: Deadline,
+}
+
+impl Timed {
+    /// Reads up to the first `end`, or to the end of the stream.
+    fn read_to(&mut self, end: u8, max: usize) -> io::Result<Vec<u8>> {
+        let (mut bytes, mut chunk) = (Vec::new(), [0; 4 << 10]);
+        while bytes.last() != Some(&end) {
+            self.stream.set_read_timeout(Some(self.remaining()?))?;
+            match self.stream.read(&mut chunk)? {
+                0 => break,
+                n if max < bytes.len() + n => return Err(io::ErrorKind::InvalidData.into()),
+                n => bytes.extend_from_slice(&chunk[..n]),
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            self.stream.set_write_timeout(Some(self.remaining()?))?;
+            rest = &rest[self.stream.write(rest)?..];
+        }
+        Ok(())
+    }
+
+    fn remaining(&self) -> io::Result<Duration> {
+        let remaining = self.deadline.remaining();
+        if remaining.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(remaining) }
+    }
 }
 
 /// Connects without waiting, as a process that is suspended may have a full queue of connections.
@@ -188,7 +221,7 @@ fn connect_to(path: &Path) -> io::Result<UnixStream> {
 /// Returns the sockets in a folder.
 fn sockets(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).take(MAX_SOCKETS)
+    entries.map(|entry| entry.path())
 }
 
 #[cfg(test)]
@@ -198,11 +231,12 @@ mod tests {
         os::unix::{fs::PermissionsExt as _, net::UnixListener},
         path::Path,
         sync::Arc,
+        time::Duration,
     };
 
-    use watchkeeper_core::{Finding, Fingerprint, Severity, Status, Timestamp};
+    use watchkeeper_core::{Finding, Fingerprint, Severity, Status, Timestamp, clock::Deadline};
 
-    use super::{HookSocket, MAX_ANSWER, MAX_OPEN, OpenFindings, ask, connect_to};
+    use super::{HookSocket, MAX_FINDINGS, MAX_OPEN, OpenFindings, ask, connect_to};
 
     fn finding(session: &str, key: u64) -> Finding {
         let mut finding = Finding::new(Timestamp::UNIX_EPOCH, "d", session, Severity::High, "m");
@@ -210,16 +244,28 @@ mod tests {
         finding
     }
 
-    fn asked(folder: &Path, session: &str) -> Vec<Fingerprint> {
-        let session = session.into();
-        ask(folder, &session).into_iter().map(|finding| finding.fingerprint).collect()
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Asks until there are findings: one that has no time at this moment may get no answer.
+    fn asked(folder: &Path, session: &str) -> Vec<Finding> {
+        let deadline = Deadline::after(LONG);
+        loop {
+            let findings = ask(folder, &session.into(), LONG);
+            if !findings.is_empty() || deadline.remaining().is_zero() {
+                return findings;
+            }
+        }
+    }
+
+    fn is_silent(folder: &Path, session: &str) -> bool {
+        ask(folder, &session.into(), LONG).is_empty()
     }
 
     #[test]
     fn a_hook_gets_the_open_findings_of_its_session() {
         let folder = tempfile::tempdir().unwrap();
         let sockets = folder.path().join("watch");
-        assert_eq!(asked(&sockets, "a"), []);
+        assert!(is_silent(&sockets, "a"));
         let open = Arc::new(OpenFindings::default());
         let socket = HookSocket::start(&sockets, open.clone()).unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
@@ -227,15 +273,18 @@ mod tests {
         for (session, key) in [("a", 1), ("b", 2), ("a", 3)] {
             open.report(&finding(session, key));
         }
+        let mut of_agent = finding("a", 4);
+        of_agent.agent = Some("sub".into());
+        open.report(&of_agent);
         let mut end = finding("a", 1);
         end.status = Status::Resolved;
         open.report(&end);
-        assert_eq!(asked(&sockets, "a"), [Fingerprint::from(3)]);
-        assert_eq!(ask(&sockets, &"b".into()), [finding("b", 2)]);
-        assert_eq!(asked(&sockets, "c"), []);
+        assert_eq!(asked(&sockets, "a"), [finding("a", 3)]);
+        assert_eq!(asked(&sockets, "b"), [finding("b", 2)]);
+        assert!(is_silent(&sockets, "c"));
         drop(socket);
         assert_eq!(std::fs::read_dir(&sockets).unwrap().count(), 0);
-        assert_eq!(asked(&sockets, "a"), []);
+        assert!(is_silent(&sockets, "a"));
     }
 
     #[test]
@@ -247,7 +296,7 @@ mod tests {
         assert_eq!(open.findings().len(), MAX_OPEN);
         let latest = &open.of_session(&"a".into())[0];
         assert_eq!(latest.fingerprint, Fingerprint::from(MAX_OPEN as u64 + 9));
-        assert_eq!(open.of_session(&"a".into()).len(), MAX_ANSWER);
+        assert_eq!(open.of_session(&"a".into()).len(), MAX_FINDINGS);
     }
 
     #[test]
@@ -267,16 +316,18 @@ mod tests {
             let _ = stream.read_to_end(&mut answer);
             assert_eq!(answer, b"");
         }
-        assert_eq!(asked(folder.path(), "a"), [Fingerprint::from(1)]);
+        let silent = connect_to(&socket.path).unwrap();
+        assert_eq!(asked(folder.path(), "a"), [finding("a", 1)]);
+        drop(silent);
     }
 
     #[test]
     fn a_process_that_does_not_answer_is_none_and_one_that_has_ended_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let suspended = UnixListener::bind(folder.path().join("1")).unwrap();
-        assert_eq!(asked(folder.path(), "a"), []);
+        assert_eq!(ask(folder.path(), &"a".into(), Duration::from_millis(1)), []);
         drop(suspended);
-        assert_eq!(asked(folder.path(), "a"), []);
+        assert!(is_silent(folder.path(), "a"));
         let socket = HookSocket::start(folder.path(), Arc::default()).unwrap();
         assert!(!folder.path().join("1").exists());
         drop(socket);

@@ -1,8 +1,8 @@
-//! Runs a hook as its client does, to see whether it answers.
+//! Runs the program of a hook with the arguments that its client passes, to see whether it answers.
 
 use std::{
     io::{self, Read as _, Write as _},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -15,7 +15,7 @@ use watchkeeper_core::{
 };
 
 use crate::{
-    hook::Client,
+    hook::{Client, TRIAL_SESSION},
     hook_settings::{HookCommand, events},
 };
 
@@ -31,7 +31,7 @@ pub(crate) enum TrialError {
     Start(io::Error),
     #[error("the hook did not answer within {} s", PATIENCE.as_secs())]
     NoAnswer,
-    #[error("the program of the hook is missing")]
+    #[error("the program of the hook is missing, or cannot be run")]
     MissingProgram,
     #[error("the hook ended with {status}: {}", first_line(.message))]
     Exit { status: ExitStatus, message: String },
@@ -52,26 +52,28 @@ pub(crate) fn try_hook(client: Client, command: &HookCommand) -> Result<Duration
         // The status of a hook that has ended already is examined below.
         let _ = stdin.write_all(sample(client).as_bytes());
     }
+    let pid = hook.id();
     let (sender, answers) = mpsc::channel();
-    let streams = (hook.stdout.take(), hook.stderr.take());
     thread::spawn(move || {
-        let (mut out, mut err) = (String::new(), String::new());
-        let (Some(stdout), Some(stderr)) = streams else { return };
-        // Bytes that are no text count as no answer.
-        let _ = stdout.take(MAX_MESSAGE).read_to_string(&mut out);
-        let _ = stderr.take(MAX_MESSAGE).read_to_string(&mut err);
-        let _ = sender.send((out, err));
+        let read = |stream: Option<&mut dyn io::Read>| {
+            let mut bytes = Vec::new();
+            // What cannot be read counts as not written.
+            let _ = stream.map(|stream| stream.take(MAX_MESSAGE).read_to_end(&mut bytes));
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let answer = read(hook.stdout.as_mut().map(|it| it as _));
+        let message = read(hook.stderr.as_mut().map(|it| it as _));
+        let _ = sender.send((answer, message, hook.wait()));
     });
-    let Ok((answer, message)) = answers.recv_timeout(PATIENCE) else {
-        stop(&hook);
-        let _ = hook.wait();
+    let Ok((answer, message, status)) = answers.recv_timeout(PATIENCE) else {
+        stop(pid);
         return Err(TrialError::NoAnswer);
     };
-    let status = hook.wait().map_err(TrialError::Start)?;
+    let status = status.map_err(TrialError::Start)?;
     let time = SystemClock.uptime().saturating_sub(start);
     match status.code() {
         Some(0) if message.trim().is_empty() => {}
-        // As a shell reports a program that it does not find, or may not run.
+        // As a shell reports a program that it may not run, or does not find.
         Some(126 | 127) => return Err(TrialError::MissingProgram),
         _ => return Err(TrialError::Exit { status, message }),
     }
@@ -80,21 +82,25 @@ pub(crate) fn try_hook(client: Client, command: &HookCommand) -> Result<Duration
 }
 
 /// Kills a hook, and the processes that it started.
-fn stop(hook: &Child) {
-    #[cfg(unix)]
-    if let Some(group) = rustix::process::Pid::from_raw(hook.id().cast_signed()) {
+#[cfg(unix)]
+fn stop(pid: u32) {
+    if let Some(group) = rustix::process::Pid::from_raw(pid.cast_signed()) {
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
 }
+
+/// Leaves the hook alone: other platforms have no process groups.
+#[cfg(not(unix))]
+fn stop(_: u32) {}
 
 /// Returns what a client would write to the hook.
 fn sample(client: Client) -> String {
     let event = events(client).first().copied().unwrap_or("tool.execute.before");
     serde_json::json!({
         "hook_event_name": event,
-        "session_id": "watchkeeper-doctor",
-        "sessionId": "watchkeeper-doctor",
-        "conversation_id": "watchkeeper-doctor",
+        "session_id": TRIAL_SESSION,
+        "sessionId": TRIAL_SESSION,
+        "conversation_id": TRIAL_SESSION,
         "tool_name": "none",
         "tool_input": {},
     })

@@ -1,7 +1,7 @@
 //! Replaces a file at once.
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, File, Metadata, Permissions},
     io::{self, Write as _},
     path::Path,
 };
@@ -27,8 +27,7 @@ pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
         file.write_all(content)?;
         if present.is_some() {
             let metadata = fs::metadata(path)?;
-            set_owner(&file, &metadata)?;
-            file.set_permissions(metadata.permissions())?;
+            file.set_permissions(permissions(&file, &metadata)?)?;
         }
         file.sync_all()?;
         fs::rename(&new, path)
@@ -40,25 +39,29 @@ pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Gives a file the owner and the group of another, such as the file of a user that an
-/// administrator edits. The group of a file that belongs to this user is less important.
+/// administrator edits, and returns the permissions that are left to set. A user cannot give a file
+/// to any group: the permissions of a group are not those of the user's own.
 #[cfg(unix)]
-fn set_owner(file: &File, of: &Metadata) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, fchown};
+fn permissions(file: &File, of: &Metadata) -> io::Result<Permissions> {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 
-    let own = file.metadata()?;
-    if (own.uid(), own.gid()) == (of.uid(), of.gid()) {
-        return Ok(());
+    const GROUP: u32 = 0o070;
+    let (own, mut permissions) = (file.metadata()?, of.permissions());
+    if (own.uid(), own.gid()) != (of.uid(), of.gid())
+        && let Err(err) = fchown(file, Some(of.uid()), Some(of.gid()))
+    {
+        if own.uid() != of.uid() {
+            return Err(err);
+        }
+        permissions.set_mode(permissions.mode() & !GROUP);
     }
-    match fchown(file, Some(of.uid()), Some(of.gid())) {
-        Err(_) if own.uid() == of.uid() => Ok(()),
-        result => result,
-    }
+    Ok(permissions)
 }
 
-/// Does nothing: other platforms have no user ids.
+/// Returns the permissions of another file: other platforms have no user ids.
 #[cfg(not(unix))]
-fn set_owner(_: &File, _: &Metadata) -> io::Result<()> {
-    Ok(())
+fn permissions(_: &File, of: &Metadata) -> io::Result<Permissions> {
+    Ok(of.permissions())
 }
 
 #[cfg(all(test, unix))]

@@ -9,6 +9,7 @@ use watchkeeper_core::{
     Action, Level, Severity, SignedDuration, Timestamp,
     clock::{Clock as _, SystemClock},
     embed::Registry,
+    quote,
 };
 use watchkeeper_policy::{Mode, Policy};
 
@@ -77,7 +78,7 @@ enum Fault {
         file: PathBuf,
         switch: String,
     },
-    /// A program of a project that is not this one, or a state folder that a project names.
+    /// A program of a project that is not this one, or an argument that `install` does not write.
     Untrusted(String),
     Policy(String),
     Trial(TrialError),
@@ -159,14 +160,10 @@ impl Doctor {
         let state = command.option("--state-dir").map(PathBuf::from);
         let state = state.or_else(|| self.folder.path(Some(&policy)));
         let hooks = state.as_deref().map(HookFolder::of);
-        let called_at = hooks.as_ref().and_then(|hooks| hooks.called_at(hook.client));
-        let time = try_hook(hook.client, command).map_err(Fault::Trial);
-        if let Some(hooks) = &hooks {
-            // The test was no call of the client. It may have stored none, too.
-            let _ = hooks.set_called_at(hook.client, called_at);
-        }
+        let time = try_hook(hook.client, command).map_err(Fault::Trial)?;
+        let called_at = hooks.and_then(|hooks| hooks.called_at(hook.client));
         let observes = reason_to_observe(command, &policy, &file);
-        Ok(Works { time: time?, observes, called_at })
+        Ok(Works { time, observes, called_at })
     }
 }
 
@@ -214,10 +211,8 @@ fn require_trusted(command: &HookCommand) -> Result<(), Fault> {
     if program.contains('/') && !is_same().unwrap_or(false) {
         return Err(Fault::Untrusted(format!("runs {}", quoted_path(Path::new(program)))));
     }
-    match command.option("--state-dir") {
-        Some(folder) => {
-            Err(Fault::Untrusted(format!("keeps its state in {}", quoted_path(Path::new(folder)))))
-        }
+    match command.other_than(&["--act", "--policy"]) {
+        Some(argument) => Err(Fault::Untrusted(format!("has the argument {}", quote(argument)))),
         None => Ok(()),
     }
 }

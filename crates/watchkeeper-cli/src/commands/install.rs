@@ -26,7 +26,8 @@ const CONTEXT: usize = 3;
 ///
 /// Edits the settings of the client, prints the difference, and keeps everything else in the file,
 /// also comments. `watchkeeper uninstall` restores the file, and `watchkeeper doctor` tests the hook.
-/// The hook gets the options `--act`, `--policy` and `--state-dir` of this command.
+/// The hook gets the options `--act` and `--policy` of this command, and `--state-dir` without
+/// `--project`.
 #[derive(Debug, Args)]
 pub(crate) struct Install {
     #[command(flatten)]
@@ -74,21 +75,23 @@ impl Install {
             }
             Err(err) => Some(format!("warning: the policy is not used: {}", err.summary())),
         };
-        let policy = policy.ok();
-        self.clients.each(policy.as_ref(), output, |client, installation, output| {
-            let change = installation.add(&command, dry)?;
-            print(&change, installation.file(), dry, output)?;
-            if change.is_any() && !dry && !global.quiet {
-                if let Some(step) = client.remaining_step() {
-                    writeln!(output.err, "{step}")?;
+        let (policy, is_quiet) = (policy.ok(), global.quiet);
+        let status =
+            self.clients.each(policy.as_ref(), output, |client, installation, output| {
+                let change = installation.add(&command, dry)?;
+                print(&change, installation.file(), dry, output)?;
+                if change.is_any() && !dry && !global.quiet {
+                    if let Some(step) = client.remaining_step() {
+                        writeln!(output.err, "{step}")?;
+                    }
+                    writeln!(output.err, "new sessions of {} call the hook", client.name())?;
                 }
-                writeln!(output.err, "new sessions of {} call the hook", client.name())?;
-            }
-            if let Some(fault) = &fault {
-                writeln!(output.err, "{fault}")?;
-            }
-            Ok(())
-        })
+                Ok(())
+            })?;
+        if let Some(fault) = fault.filter(|_| !is_quiet) {
+            writeln!(output.err, "{fault}")?;
+        }
+        Ok(status)
     }
 
     /// Returns the command line that clients run.
@@ -97,7 +100,8 @@ impl Install {
         // In a project, each member finds the program by its name.
         let program = if is_project { program_name() } else { program_path() };
         let mut command = HookCommand::new(&program.ok_or(InstallError::NoProgram)?, self.act);
-        let state_folder = self.clients.folder.given();
+        // The state of a project's members is their own.
+        let state_folder = self.clients.folder.given().filter(|_| !is_project);
         for (name, path) in [("--policy", global.policy.as_deref()), ("--state-dir", state_folder)]
         {
             let Some(path) = path else { continue };

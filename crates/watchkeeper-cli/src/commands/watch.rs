@@ -111,7 +111,7 @@ impl Watch {
         let folder = self.options.state_folder(&policy);
         let ui_token = policy.monitor.ui_token.as_ref();
         let ui = self.ui.start(page.as_ref(), ui_token, folder.as_deref())?;
-        let hooks = HookAnswers::start(folder.as_deref());
+        let hooks = HookAnswers::start(folder.as_deref(), &paths);
         let observers = self.options.observers(&policy, &display, page.as_ref(), &hooks);
         let has_other_sinks = Arc::new(AtomicBool::new(uses_other_sinks(&policy)));
         let state = self.options.open_state(&policy, &paths, registry, global, output)?;

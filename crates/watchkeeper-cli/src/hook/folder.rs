@@ -140,9 +140,8 @@ impl HookFolder {
         text.parse().ok()
     }
 
-    /// Stores the time at which a client called last; `None` if it has not.
-    pub(crate) fn set_called_at(&self, client: Client, at: Option<Timestamp>) -> io::Result<()> {
-        let Some(at) = at else { return fs::remove_file(self.called(client)) };
+    /// Stores the time at which a client called last.
+    pub(crate) fn set_called_at(&self, client: Client, at: Timestamp) -> io::Result<()> {
         create_private_folder(&self.0)?;
         // All times have the same length, so that none remains in part.
         create_private_file(&self.called(client))?.write_all(format!("{at:.3}").as_bytes())
@@ -246,13 +245,11 @@ mod tests {
         let folder = HookFolder::of(state.path());
         assert_eq!(folder.called_at(Client::Codex), None);
         for millis in [1_500, 2_000] {
-            let at = Timestamp::from_millisecond(millis).ok();
+            let at = Timestamp::from_millisecond(millis).unwrap();
             folder.set_called_at(Client::Codex, at).unwrap();
-            assert_eq!(folder.called_at(Client::Codex), at);
+            assert_eq!(folder.called_at(Client::Codex), Some(at));
         }
         assert_eq!(folder.called_at(Client::Cursor), None);
-        folder.set_called_at(Client::Codex, None).unwrap();
-        assert_eq!(folder.called_at(Client::Codex), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Read},
     path::Path,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -46,8 +47,13 @@ use self::{
     replay::{Replayed, replay, replay_database},
 };
 
+/// The session with which `doctor` tries a hook: no call of a client.
+pub(crate) const TRIAL_SESSION: &str = "watchkeeper-doctor";
 /// The largest input, in bytes. It may contain the result of a tool.
 const MAX_INPUT: u64 = 64 << 20;
+/// The longest time for the answers of each `watch`: one that is suspended must not hold up an agent.
+#[cfg(unix)]
+const PATIENCE: Duration = Duration::from_millis(20);
 /// The time in which a session of a database has changed at the latest: it calls its hook now.
 const RECENT: SignedDuration = SignedDuration::from_hours(1);
 
@@ -78,7 +84,9 @@ impl Hook<'_> {
         }
         let Some(call) = HookCall::parse(self.client, &json)? else { return Ok(()) };
         let Some(folder) = &self.folder else { return Ok(()) };
-        folder.set_called_at(self.client, Some(SystemClock.now()))?;
+        if call.session.as_str() != TRIAL_SESSION {
+            folder.set_called_at(self.client, SystemClock.now())?;
+        }
         let allowed = Allowed { mode: policy.monitor.mode, act: self.act };
         if call.moment == Moment::Other || !allowed.any() {
             return Ok(());
@@ -168,13 +176,10 @@ impl Hook<'_> {
     }
 }
 
-/// Returns the open findings about a whole session that a running `watch` has found. Those about
-/// one agent are in its file, which `watch` may read later than the hook.
+/// Returns the open findings about a whole session that each running `watch` has found.
 #[cfg(unix)]
 fn watched(folder: &HookFolder, session: &SessionId) -> Vec<Finding> {
-    let mut findings = crate::hook_socket::ask(&folder.sockets(), session);
-    findings.retain(|finding| finding.agent.is_none());
-    findings
+    crate::hook_socket::ask(&folder.sockets(), session, PATIENCE)
 }
 
 /// Returns nothing: other platforms have no such sockets.

@@ -47,6 +47,13 @@ impl HookCommand {
         self.arguments.get(at + 1).map(String::as_str)
     }
 
+    /// Returns an argument that is neither an option of these names nor its value.
+    pub(crate) fn other_than(&self, names: &[&str]) -> Option<&str> {
+        let is_known = |option: &[String]| option.len() == 2 && names.contains(&&*option[0]);
+        let other = self.arguments.chunks(2).find(|option| !is_known(option))?;
+        other.first().map(String::as_str)
+    }
+
     /// Returns the command line for a client.
     pub(crate) fn text(&self, client: Client) -> String {
         let command = self.text_with_messages(client);
@@ -78,7 +85,14 @@ impl HookCommand {
         let mut words = words(text)?.into_iter();
         let program = words.next().filter(|program| is_own_name(program))?;
         let is_call = words.next()? == "hook" && words.next()? == client.name();
-        is_call.then(|| Self { program, arguments: words.collect() })
+        // `--act=deny` is the same as `--act deny`.
+        let arguments = words.flat_map(|word| match word.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => {
+                vec![name.to_owned(), value.to_owned()]
+            }
+            _ => vec![word],
+        });
+        is_call.then(|| Self { program, arguments: arguments.collect() })
     }
 }
 
@@ -176,6 +190,24 @@ mod tests {
             "exec rm watchkeeper hook codex || true",
         ] {
             assert_eq!(HookCommand::parse(command, Client::Codex), None, "{command}");
+        }
+    }
+
+    #[test]
+    fn options_are_found_in_either_form() {
+        let parse = |text: &str| HookCommand::parse(text, Client::Codex).unwrap();
+        for text in ["--act deny --policy p", "'--act=deny' --policy p"] {
+            let command = parse(&format!("watchkeeper hook codex {text}"));
+            assert_eq!(
+                (command.option("--act"), command.option("--policy")),
+                (Some("deny"), Some("p"))
+            );
+            assert_eq!(command.other_than(&["--act", "--policy"]), None);
+            assert_eq!(command.other_than(&["--act"]), Some("--policy"));
+        }
+        for text in ["'--state-dir=/x'", "--act deny --state-dir /x", "x", "--act"] {
+            let command = parse(&format!("watchkeeper hook codex {text}"));
+            assert!(command.other_than(&["--act"]).is_some(), "{text}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     io, mem,
-    path::Path,
+    path::{Component, Path},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -245,7 +245,8 @@ impl Reader {
         }
         let kinds = &self.sources.kinds;
         let is_wanted = |path: &str| {
-            roots.contains(path) || is_session_name(Path::new(path), kinds.iter().copied())
+            let is_name = || is_session_name(Path::new(path), kinds.iter().copied());
+            roots.contains(path) || roots.iter().any(|root| is_below(path, root)) && is_name()
         };
         let entries = list.entries.into_iter().filter(|entry| is_wanted(&entry.path));
         self.follower.take_list(entries, list.clock, now, &mut |update| updates.push(update));
@@ -335,5 +336,26 @@ impl Reader {
             self.control.wake();
         }
         self.remote.report_settled();
+    }
+}
+
+/// Returns whether a path is below a folder. The name of another folder may contain a line break
+/// and make a line of the list.
+fn is_below(path: &str, folder: &str) -> bool {
+    let rest = Path::new(path).strip_prefix(folder);
+    rest.is_ok_and(|rest| rest.components().all(|part| matches!(part, Component::Normal(_))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_below;
+
+    #[test]
+    fn a_path_that_leads_out_of_a_folder_is_not_below_it() {
+        assert!(is_below("/home/me/.claude/projects/p/s.jsonl", "/home/me/.claude/projects"));
+        assert!(is_below("/s.jsonl", "/"));
+        for path in ["/etc/s.jsonl", "/a/../etc/s.jsonl", "/ab/s.jsonl", "a/s.jsonl"] {
+            assert!(!is_below(path, "/a"), "{path}");
+        }
     }
 }

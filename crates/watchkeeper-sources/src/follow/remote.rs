@@ -33,6 +33,11 @@ const OVERLAP: usize = 64;
 /// visible.
 const PRECISION: i64 = 2;
 
+/// Returns whether a later change may leave the time of a file as it is.
+fn may_change_unseen(entry: &RemoteEntry, clock: i64) -> bool {
+    clock < entry.modified.saturating_add(PRECISION)
+}
+
 /// A file on another machine, as its list describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteEntry {
@@ -72,7 +77,7 @@ pub enum RemoteAnswer<'a> {
 ///
 /// It does no I/O: the caller lists files, requests the bytes that
 /// [`next_request`](Self::next_request) names, and passes the answers on. Lists and answers are
-/// hostile: at most 4096 files are followed, and a request is at most a little longer than
+/// hostile: at most 4096 files are followed, of which those that have ended count, and a request is at most a little longer than
 /// [`MAX_LINE`].
 ///
 /// As with a [`Follower`](super::Follower), each line is read once, after its line break has
@@ -190,14 +195,14 @@ impl RemoteFollower {
             }
         }
         let is_other = before.inode != file.entry.inode || file.entry.len < before.len;
-        let is_doubtful = file.is_doubtful && file.entry.modified + PRECISION <= clock;
+        let is_doubtful = file.is_doubtful && !may_change_unseen(&file.entry, clock);
         match &file.state {
             State::Reading(reading) if reading.is_read_again() => {
                 if !file.is_settled || is_doubtful {
                     self.n_rewritten += 1;
                     file.restart(out);
                 }
-                file.is_doubtful = clock < file.entry.modified + PRECISION;
+                file.is_doubtful = may_change_unseen(&file.entry, clock);
             }
             State::Reading(reading)
                 if before.inode != file.entry.inode || file.entry.len < reading.position.offset =>
@@ -228,7 +233,7 @@ impl RemoteFollower {
             state: State::Unrecognized(0),
             changed_at,
             is_settled: false,
-            is_doubtful: clock < entry.modified.saturating_add(PRECISION),
+            is_doubtful: may_change_unseen(&entry, clock),
             is_queued: false,
             is_paused: false,
             is_unreadable: false,

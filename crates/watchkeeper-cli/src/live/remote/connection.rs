@@ -162,6 +162,7 @@ fn command(machine: &Machine) -> Command {
         "ServerAliveInterval=15",
         "ServerAliveCountMax=3",
         "ClearAllForwardings=yes",
+        "ControlMaster=no",
         "ForwardAgent=no",
         "ForwardX11=no",
         "PermitLocalCommand=no",
@@ -286,7 +287,7 @@ impl Connection {
             if MAX_LIST < n_bytes {
                 return Err(ConnectionError::TooLong { expected: EXPECTED, limit: MAX_LIST });
             }
-            // A name may contain a line break: its lines are no files.
+            // A name may contain a line break. Its lines are no files, or files that are not wanted.
             list.entries.extend(entry(&line));
         }
     }

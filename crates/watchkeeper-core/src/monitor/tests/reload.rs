@@ -110,12 +110,11 @@ fn a_removed_sink_ends_the_finding_about_its_failure() {
     let present = delivery.queues().to_vec();
     let running = Monitor::new(engine(), delivery, config()).start().unwrap();
     running.session("s").record_at(time(0), prompt());
+    // The sink fails again with the finding about its failure.
     let next = |severity: Severity| {
         let mut findings =
             findings.iter().filter(|it: &Finding| &*it.detector == "watchkeeper-delivery");
-        let found = findings.next().unwrap();
-        assert_eq!(found.severity, severity);
-        found
+        findings.find(|it| it.severity == severity).unwrap()
     };
     let failure = next(Severity::Medium);
     running.reload(reload(vec![everything()], vec![present[1].clone()], Vec::new()));
