@@ -27,9 +27,9 @@ fn counts_starts_within_the_window() {
         7h    agent a7: agent_start
     ";
     assert_snapshot!(play_detector(&detector, trace), @"
-    31m     low       4 sub-agents started in 1h
-    59m     medium    6 sub-agents started in 1h
-    1h30m   resolved  down to 2 sub-agents in 1h
+    2h31m   low       4 sub-agents started in 1h
+    2h59m   medium    6 sub-agents started in 1h
+    3h30m   resolved  down to 2 sub-agents in 1h
     ");
 }
 
