@@ -3,7 +3,7 @@
 use std::fmt;
 
 use watchkeeper_core::{
-    EventKind, ModelCall, SessionId,
+    AgentId, EventKind, ModelCall, SessionId,
     author::{Cause, Tokens, WaitingFor},
 };
 
@@ -107,6 +107,10 @@ fn write_kind(kind: &EventKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write_count("after", *after_tokens, f)
         }
         EventKind::Handoff { to } => write!(f, " handoff {}", json(to)),
+        EventKind::AgentStart { parent } => {
+            f.write_str(" agent_start")?;
+            write_pair("parent", parent.as_ref().map(AgentId::as_str), f)
+        }
         EventKind::SessionEnd { reason: Some(reason) } => {
             write!(f, " session_end {}", json(reason))
         }
