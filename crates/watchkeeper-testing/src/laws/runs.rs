@@ -225,6 +225,8 @@ fn same(
     Err((law, message))
 }
 
+/// Sorts findings by session and time. An engine may wake the streams of two groups of one session,
+/// such as two folders, in any order.
 fn sort_by_session(findings: &mut [Finding]) {
-    findings.sort_by(|a, b| a.session.cmp(&b.session));
+    findings.sort_by(|a, b| (&a.session, a.at).cmp(&(&b.session, b.at)));
 }
