@@ -535,7 +535,10 @@ fn a_hostile_list_names_no_file_that_is_requested() {
     let line = warning(&answering(&folder, &answers));
     assert_eq!(line, "the connection was closed");
     let requests = fs::read_to_string(requests).unwrap();
-    assert_eq!(requests.lines().take(2).collect::<Vec<_>>(), ["read 0 16 65536", "/d.jsonl"]);
+    assert_eq!(
+        requests.lines().take(2).collect::<Vec<_>>(),
+        ["read 0 16 65536", "/h/.claude/projects/d.jsonl"]
+    );
     assert!(!requests.contains("jsonl\nread 1"), "{requests}");
 }
 

@@ -88,7 +88,7 @@ impl Install {
                 }
                 Ok(())
             })?;
-        if let Some(fault) = fault.filter(|_| !is_quiet) {
+        if let Some(fault) = fault.filter(|_| !is_quiet && status == Status::Success) {
             writeln!(output.err, "{fault}")?;
         }
         Ok(status)
