@@ -527,7 +527,9 @@ fn a_hostile_list_names_no_file_that_is_requested() {
     let answers = format!(
         "while IFS= read -r line; do case $line in list*)\n\
          printf '%s list 1 0\\n1 9 0 relative.jsonl\\n1 9 0 /a\\033[2J.jsonl\\n-1 9 0 /b.jsonl\\n\
-         1 99999999999999999999 0 /c.jsonl\\nend\\nwk-0 end\\n1 18446744073709551615 9223372036854775807 /d.jsonl\\n\
+         1 99999999999999999999 0 /c.jsonl\\n1 9 0 /etc/e.jsonl\\n\
+         1 9 0 /h/.claude/projects/../f.jsonl\\nend\\nwk-0 end\\n1 18446744073709551615 9223372036854775807 \
+         /h/.claude/projects/d.jsonl\\n\
          %s end\\n' \"$token\" \"$token\"\n;; read*) echo \"$line\" >>'{}'; IFS= read -r line; \
          echo \"$line\" >>'{0}'; printf '%s bytes\\n' \"$token\"; exec head -c 100 /dev/zero;; esac; done",
         requests.display()
