@@ -25,7 +25,7 @@ use watchkeeper_delivery::{
 
 use super::client::Client;
 
-/// The sessions whose files are kept. Of more, those that were not used for longest are removed.
+/// The sessions whose files are kept. Of more, the least recently used ones are removed.
 const MAX_SESSIONS: usize = 512;
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;

@@ -68,7 +68,7 @@ impl Prelude {
         let parse = |line: &String| {
             let mut event = parse_event(line).ok()?;
             if let EventKind::ModelCall(call) = &mut event.kind {
-                // A sum of many calls says nothing about the context of one.
+                // The context of one call is unknown in a sum of many.
                 call.context_tokens = Some(u64::MAX);
             }
             Some(event)

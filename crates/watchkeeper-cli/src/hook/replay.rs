@@ -44,7 +44,7 @@ pub(super) struct Replayed {
     pub(super) prompted_at: Option<Timestamp>,
 }
 
-/// The place from which a session file is read, as it is stored.
+/// A stored place from which a session file is read.
 #[derive(Debug, Serialize, Deserialize)]
 struct Checkpoint {
     v: u32,

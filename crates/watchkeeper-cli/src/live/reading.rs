@@ -72,8 +72,8 @@ pub(super) struct SessionReader {
 }
 
 impl SessionReader {
-    /// Creates a reader of the sessions in `paths`. With `state`, it tells which events are new
-    /// since an earlier run.
+    /// Creates a reader of the sessions in `paths`. With `state`, it distinguishes the events
+    /// that are new since an earlier run.
     pub(super) fn new(
         follower: Follower,
         paths: &[PathBuf],

@@ -36,7 +36,7 @@ pub(super) struct Keys {
     pub(super) keys: &'static [(KeyEvent, Action)],
 }
 
-/// All keys, except those that only have an effect while a filter is being typed.
+/// All keys, without the keys for typing a filter.
 pub(super) const KEYS: &[Keys] = &[
     Keys {
         effect: "select a session",
